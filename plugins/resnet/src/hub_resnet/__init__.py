@@ -1,1 +1,1 @@
-"""x."""
+"""Residual networks for hub."""

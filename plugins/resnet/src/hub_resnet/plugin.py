@@ -1,0 +1,20 @@
+"""What hub-resnet declares to hub."""
+
+from hub.family import Family
+from hub.hookspecs import hookimpl
+
+from hub_resnet.variants import RENAMED, VARIANTS, WEIGHTS
+
+
+@hookimpl
+def hub_models() -> list[Family]:
+    """Return the residual networks."""
+    return [
+        Family(
+            name="resnet",
+            model="hub_resnet.model:ResNet",
+            variants=VARIANTS,
+            weights=WEIGHTS,
+            renamed=RENAMED,
+        )
+    ]
