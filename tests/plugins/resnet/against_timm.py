@@ -75,6 +75,8 @@ def main() -> None:
     for name in names:
         cfgs = get_arch_pretrained_cfgs(name)
         assert [k for k in family.weights if k.partition(".")[0] == name] == list(cfgs), name
+        default = timm.models.get_pretrained_cfg(name)
+        assert default.tag == next(iter(cfgs.values())).tag, name
         for key, cfg in cfgs.items():
             ours = family.weights[key].completed(*key.split(".", 1) if "." in key else (key, ""))
             for field in fields(Weights):

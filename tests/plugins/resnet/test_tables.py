@@ -67,14 +67,13 @@ def test_default_tag_has_weights_where_any_tag_has():
     assert sum(w.has_weights for w in WEIGHTS.values()) == 150
 
 
-def test_every_weights_states_its_licence():
+def test_all_weights_but_bamboos_state_their_licence():
     assert Counter(w.license for w in WEIGHTS.values()) == {
         "apache-2.0": 136,
         "bsd-3-clause": 17,
         "cc-by-nc-4.0": 15,
         None: 1,
     }
-    # Bamboo's authors publish their code and data under different terms and the weights under none.
     assert [key for key, w in WEIGHTS.items() if w.license is None] == ["resnet50.bamboo"]
 
 

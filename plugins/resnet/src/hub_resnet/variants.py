@@ -136,7 +136,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "resnetrs350":            dict(block="bottleneck", layers=(4, 36, 72, 4), **RS),  # 164.0M
     "resnetrs420":            dict(block="bottleneck", layers=(4, 44, 87, 4), **RS),  # 191.9M
     # For tests.
-    "test_resnet":            dict(block=("basic", "basic", "bottleneck", "basic"), layers=(1, 1, 1, 1),   stem_type="deep", stem_width=16, avg_down=True, channels=(32, 48, 48, 96)),  # 0.5M
+    "test_resnet":            dict(block=("basic", "basic", "bottleneck", "basic"), layers=(1, 1, 1, 1), stem_type="deep", stem_width=16, avg_down=True, channels=(32, 48, 48, 96)),  # 0.5M
 }
 # fmt: on
 
