@@ -1,1 +1,133 @@
-"""x."""
+"""hub: a hub of vision backbones for PyTorch, made of plugins.
+
+    import hub
+
+    hub.list_models("resnet*", pretrained=True)
+    model = hub.create_model("resnet50.a1_in1k", pretrained=True)
+
+Importing hub, and everything that only looks things up, loads no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from hub.compat import DefaultCfg, generate_default_cfgs
+from hub.create import create_model
+from hub.errors import (
+    AmbiguousModelError,
+    HubDeprecationWarning,
+    HubError,
+    HubWarning,
+    MissingPluginError,
+    PluginError,
+    UnknownModelError,
+    WeightsError,
+)
+from hub.family import Family, Weights
+from hub.hookspecs import BuildRequest, Command, Source, hookimpl
+from hub.names import get_arch_name, parse_model_name, safe_model_name, split_model_name_tag
+from hub.registry import (
+    get_arch_pretrained_cfgs,
+    get_deprecated_models,
+    get_pretrained_cfg,
+    get_pretrained_cfg_value,
+    is_model,
+    is_model_in_modules,
+    is_model_pretrained,
+    list_models,
+    list_modules,
+    list_pretrained,
+    model_entrypoint,
+    refresh,
+    register_model,
+)
+
+if TYPE_CHECKING:
+    from hub.backbone import Backbone
+    from hub.builder import build_model_with_cfg, resolve_pretrained_cfg
+    from hub.features import FeatureInfo
+    from hub.loading import (
+        adapt_input_conv,
+        clean_state_dict,
+        load_checkpoint,
+        load_pretrained,
+        load_state_dict,
+    )
+
+#: timm's name of `Weights`.
+PretrainedCfg = Weights
+
+# What needs torch, by module; imported when first asked for.
+_LAZY = {
+    "Backbone": "backbone",
+    "FeatureInfo": "features",
+    "adapt_input_conv": "loading",
+    "build_model_with_cfg": "builder",
+    "clean_state_dict": "loading",
+    "load_checkpoint": "loading",
+    "load_pretrained": "loading",
+    "load_state_dict": "loading",
+    "resolve_pretrained_cfg": "builder",
+}
+
+__all__ = [
+    "AmbiguousModelError",
+    "Backbone",
+    "BuildRequest",
+    "Command",
+    "DefaultCfg",
+    "Family",
+    "FeatureInfo",
+    "HubDeprecationWarning",
+    "HubError",
+    "HubWarning",
+    "MissingPluginError",
+    "PluginError",
+    "PretrainedCfg",
+    "Source",
+    "UnknownModelError",
+    "Weights",
+    "WeightsError",
+    "adapt_input_conv",
+    "build_model_with_cfg",
+    "clean_state_dict",
+    "create_model",
+    "generate_default_cfgs",
+    "get_arch_name",
+    "get_arch_pretrained_cfgs",
+    "get_deprecated_models",
+    "get_pretrained_cfg",
+    "get_pretrained_cfg_value",
+    "hookimpl",
+    "is_model",
+    "is_model_in_modules",
+    "is_model_pretrained",
+    "list_models",
+    "list_modules",
+    "list_pretrained",
+    "load_checkpoint",
+    "load_pretrained",
+    "load_state_dict",
+    "model_entrypoint",
+    "parse_model_name",
+    "refresh",
+    "register_model",
+    "resolve_pretrained_cfg",
+    "safe_model_name",
+    "split_model_name_tag",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("hub-core")
+    if name in _LAZY:
+        return getattr(importlib.import_module(f"hub.{_LAZY[name]}"), name)
+    raise AttributeError(f"module 'hub' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])

@@ -1,1 +1,1 @@
-"""Residual networks for hub."""
+"""Residual networks for hub: `hub_resnet.model.ResNet` and its variants."""

@@ -17,7 +17,9 @@ C: dict[str, Any] = dict(stem_type="deep", stem_width=32)
 D: dict[str, Any] = dict(stem_type="deep", stem_width=32, avg_down=True)
 S: dict[str, Any] = dict(stem_type="deep")
 T: dict[str, Any] = dict(stem_type="deep_tiered", stem_width=32, avg_down=True)
-RS: dict[str, Any] = dict(**D, replace_stem_pool=True, attn_layer="se", attn_args=dict(rd_ratio=0.25))
+SE: dict[str, Any] = dict(block_args=dict(attn_layer="se"))
+ECA: dict[str, Any] = dict(block_args=dict(attn_layer="eca"))
+RS: dict[str, Any] = dict(**D, replace_stem_pool=True, block_args=dict(attn_layer="se", attn_args=dict(rd_ratio=0.25)))
 
 # Widths left by pruning: the three stem convolutions; then for each stage its output width and, for
 # each of its blocks, the output widths of conv1 and conv2. The attention's kernel size is still that
@@ -86,47 +88,47 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "resnext101_32x32d":      dict(block="bottleneck", layers=(3, 4, 23, 3),  cardinality=32, base_width=32),      # 468.5M
     "resnext101_64x4d":       dict(block="bottleneck", layers=(3, 4, 23, 3),  cardinality=64, base_width=4),       # 83.5M
     # Anti-aliased downsampling (arXiv:1904.11486): BlurPool, or average pooling as the simpler filter.
-    "resnetaa34d":            dict(block="basic",      layers=(3, 4, 6, 3),   **D, aa_layer="avg"),                                                 # 21.8M
-    "resnetaa50":             dict(block="bottleneck", layers=(3, 4, 6, 3),   aa_layer="avg"),                                                      # 25.6M
-    "resnetaa50d":            dict(block="bottleneck", layers=(3, 4, 6, 3),   **D, aa_layer="avg"),                                                 # 25.6M
-    "resnetaa101d":           dict(block="bottleneck", layers=(3, 4, 23, 3),  **D, aa_layer="avg"),                                                 # 44.6M
-    "resnetblur18":           dict(block="basic",      layers=(2, 2, 2, 2),   aa_layer="blur"),                                                     # 11.7M
-    "resnetblur50":           dict(block="bottleneck", layers=(3, 4, 6, 3),   aa_layer="blur"),                                                     # 25.6M
-    "resnetblur50d":          dict(block="bottleneck", layers=(3, 4, 6, 3),   **D, aa_layer="blur"),                                                # 25.6M
-    "resnetblur101d":         dict(block="bottleneck", layers=(3, 4, 23, 3),  **D, aa_layer="blur"),                                                # 44.6M
-    "seresnetaa50d":          dict(block="bottleneck", layers=(3, 4, 6, 3),   **D, aa_layer="avg", attn_layer="se"),                                # 28.1M
-    "seresnextaa101d_32x8d":  dict(block="bottleneck", layers=(3, 4, 23, 3),  cardinality=32, base_width=8, **D, aa_layer="avg", attn_layer="se"),  # 93.6M
-    "seresnextaa201d_32x8d":  dict(block="bottleneck", layers=(3, 24, 36, 4), cardinality=32, base_width=8, **S, avg_down=True, aa_layer="avg", attn_layer="se"),  # 149.4M
+    "resnetaa34d":            dict(block="basic",      layers=(3, 4, 6, 3),   **D, aa_layer="avg"),                                      # 21.8M
+    "resnetaa50":             dict(block="bottleneck", layers=(3, 4, 6, 3),   aa_layer="avg"),                                           # 25.6M
+    "resnetaa50d":            dict(block="bottleneck", layers=(3, 4, 6, 3),   **D, aa_layer="avg"),                                      # 25.6M
+    "resnetaa101d":           dict(block="bottleneck", layers=(3, 4, 23, 3),  **D, aa_layer="avg"),                                      # 44.6M
+    "resnetblur18":           dict(block="basic",      layers=(2, 2, 2, 2),   aa_layer="blur"),                                          # 11.7M
+    "resnetblur50":           dict(block="bottleneck", layers=(3, 4, 6, 3),   aa_layer="blur"),                                          # 25.6M
+    "resnetblur50d":          dict(block="bottleneck", layers=(3, 4, 6, 3),   **D, aa_layer="blur"),                                     # 25.6M
+    "resnetblur101d":         dict(block="bottleneck", layers=(3, 4, 23, 3),  **D, aa_layer="blur"),                                     # 44.6M
+    "seresnetaa50d":          dict(block="bottleneck", layers=(3, 4, 6, 3),   **D, aa_layer="avg", **SE),                                # 28.1M
+    "seresnextaa101d_32x8d":  dict(block="bottleneck", layers=(3, 4, 23, 3),  cardinality=32, base_width=8, **D, aa_layer="avg", **SE),  # 93.6M
+    "seresnextaa201d_32x8d":  dict(block="bottleneck", layers=(3, 24, 36, 4), cardinality=32, base_width=8, **S, avg_down=True, aa_layer="avg", **SE),  # 149.4M
     # Squeeze-and-excitation (arXiv:1709.01507).
-    "seresnet18":             dict(block="basic",      layers=(2, 2, 2, 2),   attn_layer="se"),                                     # 11.8M
-    "seresnet34":             dict(block="basic",      layers=(3, 4, 6, 3),   attn_layer="se"),                                     # 22.0M
-    "seresnet50":             dict(block="bottleneck", layers=(3, 4, 6, 3),   attn_layer="se"),                                     # 28.1M
-    "seresnet50t":            dict(block="bottleneck", layers=(3, 4, 6, 3),   **T, attn_layer="se"),                                # 28.1M
-    "seresnet101":            dict(block="bottleneck", layers=(3, 4, 23, 3),  attn_layer="se"),                                     # 49.3M
-    "seresnet152":            dict(block="bottleneck", layers=(3, 8, 36, 3),  attn_layer="se"),                                     # 66.8M
-    "seresnet152d":           dict(block="bottleneck", layers=(3, 8, 36, 3),  **D, attn_layer="se"),                                # 66.8M
-    "seresnet200d":           dict(block="bottleneck", layers=(3, 24, 36, 3), **D, attn_layer="se"),                                # 71.9M
-    "seresnet269d":           dict(block="bottleneck", layers=(3, 30, 48, 8), **D, attn_layer="se"),                                # 113.7M
-    "seresnext26d_32x4d":     dict(block="bottleneck", layers=(2, 2, 2, 2),   cardinality=32, base_width=4, **D, attn_layer="se"),  # 16.8M
-    "seresnext26t_32x4d":     dict(block="bottleneck", layers=(2, 2, 2, 2),   cardinality=32, base_width=4, **T, attn_layer="se"),  # 16.8M
-    "seresnext50_32x4d":      dict(block="bottleneck", layers=(3, 4, 6, 3),   cardinality=32, base_width=4, attn_layer="se"),       # 27.6M
-    "seresnext101_32x4d":     dict(block="bottleneck", layers=(3, 4, 23, 3),  cardinality=32, base_width=4, attn_layer="se"),       # 49.0M
-    "seresnext101_32x8d":     dict(block="bottleneck", layers=(3, 4, 23, 3),  cardinality=32, base_width=8, attn_layer="se"),       # 93.6M
-    "seresnext101_64x4d":     dict(block="bottleneck", layers=(3, 4, 23, 3),  cardinality=64, base_width=4, attn_layer="se"),       # 88.2M
-    "seresnext101d_32x8d":    dict(block="bottleneck", layers=(3, 4, 23, 3),  cardinality=32, base_width=8, **D, attn_layer="se"),  # 93.6M
-    "senet154":               dict(block="bottleneck", layers=(3, 8, 36, 3),  cardinality=64, base_width=4, **S, attn_layer="se", down_kernel_size=3, block_reduce_first=2),  # 115.1M
+    "seresnet18":             dict(block="basic",      layers=(2, 2, 2, 2),   **SE),                                     # 11.8M
+    "seresnet34":             dict(block="basic",      layers=(3, 4, 6, 3),   **SE),                                     # 22.0M
+    "seresnet50":             dict(block="bottleneck", layers=(3, 4, 6, 3),   **SE),                                     # 28.1M
+    "seresnet50t":            dict(block="bottleneck", layers=(3, 4, 6, 3),   **T, **SE),                                # 28.1M
+    "seresnet101":            dict(block="bottleneck", layers=(3, 4, 23, 3),  **SE),                                     # 49.3M
+    "seresnet152":            dict(block="bottleneck", layers=(3, 8, 36, 3),  **SE),                                     # 66.8M
+    "seresnet152d":           dict(block="bottleneck", layers=(3, 8, 36, 3),  **D, **SE),                                # 66.8M
+    "seresnet200d":           dict(block="bottleneck", layers=(3, 24, 36, 3), **D, **SE),                                # 71.9M
+    "seresnet269d":           dict(block="bottleneck", layers=(3, 30, 48, 8), **D, **SE),                                # 113.7M
+    "seresnext26d_32x4d":     dict(block="bottleneck", layers=(2, 2, 2, 2),   cardinality=32, base_width=4, **D, **SE),  # 16.8M
+    "seresnext26t_32x4d":     dict(block="bottleneck", layers=(2, 2, 2, 2),   cardinality=32, base_width=4, **T, **SE),  # 16.8M
+    "seresnext50_32x4d":      dict(block="bottleneck", layers=(3, 4, 6, 3),   cardinality=32, base_width=4, **SE),       # 27.6M
+    "seresnext101_32x4d":     dict(block="bottleneck", layers=(3, 4, 23, 3),  cardinality=32, base_width=4, **SE),       # 49.0M
+    "seresnext101_32x8d":     dict(block="bottleneck", layers=(3, 4, 23, 3),  cardinality=32, base_width=8, **SE),       # 93.6M
+    "seresnext101_64x4d":     dict(block="bottleneck", layers=(3, 4, 23, 3),  cardinality=64, base_width=4, **SE),       # 88.2M
+    "seresnext101d_32x8d":    dict(block="bottleneck", layers=(3, 4, 23, 3),  cardinality=32, base_width=8, **D, **SE),  # 93.6M
+    "senet154":               dict(block="bottleneck", layers=(3, 8, 36, 3),  cardinality=64, base_width=4, **S, **SE, down_kernel_size=3, block_reduce_first=2),  # 115.1M
     # Efficient channel attention (arXiv:1910.03151); the pruned ones by arXiv:2002.08258.
-    "ecaresnetlight":         dict(block="bottleneck", layers=(1, 1, 11, 3),  stem_width=32, avg_down=True, attn_layer="eca"),             # 30.2M
-    "ecaresnet26t":           dict(block="bottleneck", layers=(2, 2, 2, 2),   **T, attn_layer="eca"),                                      # 16.0M
-    "ecaresnet50d":           dict(block="bottleneck", layers=(3, 4, 6, 3),   **D, attn_layer="eca"),                                      # 25.6M
-    "ecaresnet50d_pruned":    dict(block="bottleneck", layers=(3, 4, 6, 3),   **D, attn_layer="eca", pruned_widths=ECARESNET50D_WIDTHS),   # 19.9M
-    "ecaresnet50t":           dict(block="bottleneck", layers=(3, 4, 6, 3),   **T, attn_layer="eca"),                                      # 25.6M
-    "ecaresnet101d":          dict(block="bottleneck", layers=(3, 4, 23, 3),  **D, attn_layer="eca"),                                      # 44.6M
-    "ecaresnet101d_pruned":   dict(block="bottleneck", layers=(3, 4, 23, 3),  **D, attn_layer="eca", pruned_widths=ECARESNET101D_WIDTHS),  # 24.9M
-    "ecaresnet200d":          dict(block="bottleneck", layers=(3, 24, 36, 3), **D, attn_layer="eca"),                                      # 64.7M
-    "ecaresnet269d":          dict(block="bottleneck", layers=(3, 30, 48, 8), **D, attn_layer="eca"),                                      # 102.1M
-    "ecaresnext26t_32x4d":    dict(block="bottleneck", layers=(2, 2, 2, 2),   cardinality=32, base_width=4, **T, attn_layer="eca"),        # 15.4M
-    "ecaresnext50t_32x4d":    dict(block="bottleneck", layers=(3, 4, 6, 3),   cardinality=32, base_width=4, **T, attn_layer="eca"),        # 25.0M
+    "ecaresnetlight":         dict(block="bottleneck", layers=(1, 1, 11, 3),  stem_width=32, avg_down=True, **ECA),             # 30.2M
+    "ecaresnet26t":           dict(block="bottleneck", layers=(2, 2, 2, 2),   **T, **ECA),                                      # 16.0M
+    "ecaresnet50d":           dict(block="bottleneck", layers=(3, 4, 6, 3),   **D, **ECA),                                      # 25.6M
+    "ecaresnet50d_pruned":    dict(block="bottleneck", layers=(3, 4, 6, 3),   **D, **ECA, pruned_widths=ECARESNET50D_WIDTHS),   # 19.9M
+    "ecaresnet50t":           dict(block="bottleneck", layers=(3, 4, 6, 3),   **T, **ECA),                                      # 25.6M
+    "ecaresnet101d":          dict(block="bottleneck", layers=(3, 4, 23, 3),  **D, **ECA),                                      # 44.6M
+    "ecaresnet101d_pruned":   dict(block="bottleneck", layers=(3, 4, 23, 3),  **D, **ECA, pruned_widths=ECARESNET101D_WIDTHS),  # 24.9M
+    "ecaresnet200d":          dict(block="bottleneck", layers=(3, 24, 36, 3), **D, **ECA),                                      # 64.7M
+    "ecaresnet269d":          dict(block="bottleneck", layers=(3, 30, 48, 8), **D, **ECA),                                      # 102.1M
+    "ecaresnext26t_32x4d":    dict(block="bottleneck", layers=(2, 2, 2, 2),   cardinality=32, base_width=4, **T, **ECA),        # 15.4M
+    "ecaresnext50t_32x4d":    dict(block="bottleneck", layers=(3, 4, 6, 3),   cardinality=32, base_width=4, **T, **ECA),        # 25.0M
     # ResNet-RS (arXiv:2103.07579).
     "resnetrs50":             dict(block="bottleneck", layers=(3, 4, 6, 3),   **RS),  # 35.7M
     "resnetrs101":            dict(block="bottleneck", layers=(3, 4, 23, 3),  **RS),  # 63.6M

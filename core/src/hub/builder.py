@@ -1,0 +1,167 @@
+"""Build a network from its class, its keywords and the description of its weights."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from hub import registry
+from hub.backbone import Backbone
+from hub.family import Weights
+from hub.features import Indices
+from hub.loading import load_pretrained
+from hub.noinit import DeferredInit
+from hub.suggest import did_you_mean
+
+_FIELDS = {f.name for f in fields(Weights)}
+
+
+def resolve_pretrained_cfg(
+    variant: str,
+    pretrained_cfg: Weights | Mapping[str, Any] | str | None = None,
+    pretrained_cfg_overlay: Mapping[str, Any] | None = None,
+) -> Weights:
+    """Return the one description of weights that a build goes by.
+
+    Args:
+        variant: architecture, with or without a tag.
+        pretrained_cfg: a complete description, or the tag of a registered one.
+        pretrained_cfg_overlay: fields that replace those of the description.
+
+    Raises:
+        TypeError: the overlay has a field that `Weights` has not.
+        UnknownModelError: there is no such tag.
+    """
+    if isinstance(pretrained_cfg, str):
+        variant = f"{variant.partition('.')[0]}.{pretrained_cfg}"
+        pretrained_cfg = None
+    if isinstance(pretrained_cfg, Mapping):
+        pretrained_cfg = weights_from_dict(pretrained_cfg)
+    if pretrained_cfg is None:
+        pretrained_cfg = registry.get_pretrained_cfg(variant)
+    if pretrained_cfg is None:
+        pretrained_cfg = Weights(architecture=variant.partition(".")[0])
+    overlay = dict(pretrained_cfg_overlay or {})
+    for key in overlay.keys() - _FIELDS:
+        raise TypeError(
+            f"pretrained_cfg_overlay has {key!r}, which is no field of hub.Weights"
+            f"{did_you_mean(key, _FIELDS)} Fields: {', '.join(sorted(_FIELDS))}"
+        )
+    return replace(pretrained_cfg, **{k: _frozen(v) for k, v in overlay.items()})
+
+
+def weights_from_dict(data: Mapping[str, Any]) -> Weights:
+    """Return the `Weights` that a dict (of a config.json, say) describes; other keys are left."""
+    return Weights(**{k: _frozen(v) for k, v in data.items() if k in _FIELDS})
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def build_model_with_cfg(
+    model_cls: Callable[..., nn.Module],
+    variant: str,
+    pretrained: bool,
+    pretrained_cfg: Weights | Mapping[str, Any] | str | None = None,
+    pretrained_cfg_overlay: Mapping[str, Any] | None = None,
+    *,
+    pretrained_strict: bool = True,
+    pretrained_filter_fn: Callable[..., Mapping[str, torch.Tensor]] | None = None,
+    cache_dir: str | Path | None = None,
+    features_only: bool = False,
+    out_indices: Indices = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    **kwargs: Any,
+) -> nn.Module:
+    """Build a network, load its weights, and cut it down to its features if so asked.
+
+    Args:
+        model_cls: the network's class.
+        variant: architecture name; finds the registered weights.
+        pretrained: load weights.
+        pretrained_cfg: description of the weights, or a tag; default: the registered one.
+        pretrained_cfg_overlay: fields that replace those of the description.
+        pretrained_strict: whether every tensor of the network must be in the checkpoint.
+        pretrained_filter_fn: `fn(state_dict, model)` or `fn(state_dict)` that converts a
+            checkpoint into a state dict of the network.
+        cache_dir: where downloads are kept.
+        features_only: return the network as a feature extractor, see `Backbone.as_features`.
+        out_indices: levels of the feature extractor; default: all.
+        device: where the network is to be.
+        dtype: floating-point type of its parameters.
+        **kwargs: constructor keywords. `num_classes` and `in_chans` default to those of the
+            weights, `img_size` too where it is fixed.
+
+    Raises:
+        TypeError: a keyword that the constructor does not have.
+        WeightsError: the weights cannot be found, read or fitted.
+    """
+    weights = resolve_pretrained_cfg(variant, pretrained_cfg, pretrained_cfg_overlay)
+    parameters = inspect.signature(model_cls).parameters
+    for key, value in _defaults(weights).items():
+        if key in parameters:
+            kwargs.setdefault(key, value)
+    _check_keywords(variant, model_cls, parameters, kwargs)
+    if features_only and not (isinstance(model_cls, type) and issubclass(model_cls, Backbone)):
+        raise TypeError(f"features_only needs a hub.Backbone, and {model_cls.__name__} is none")
+
+    target = torch.device(device) if device is not None and not pretrained else None
+    init = DeferredInit()
+    with target or contextlib.nullcontext(), init:
+        model = model_cls(**kwargs)
+    model.pretrained_cfg = model.default_cfg = weights.to_dict()  # type: ignore[assignment]
+    whole = frozenset(model.state_dict())
+    if features_only:
+        assert isinstance(model, Backbone)
+        model.as_features(out_indices)
+    if pretrained:
+        load_pretrained(
+            model,
+            weights,
+            filter_fn=pretrained_filter_fn,
+            strict=pretrained_strict,
+            cache_dir=cache_dir,
+            ignore=whole - model.state_dict().keys(),
+            device=device,
+            dtype=dtype,
+            init=init,
+        )
+    init.run(model.parameters())
+    if device is not None or dtype is not None:
+        model.to(device=device, dtype=dtype)
+    return model
+
+
+def _defaults(weights: Weights) -> dict[str, Any]:
+    """Return the constructor keywords that follow from the description of the weights."""
+    values: dict[str, Any] = {
+        "num_classes": weights.num_classes,
+        "in_chans": weights.input_size[0],
+    }
+    if weights.fixed_input_size:
+        values["img_size"] = weights.input_size[-2:]
+    return values
+
+
+def _check_keywords(
+    variant: str,
+    model_cls: Callable[..., nn.Module],
+    parameters: Mapping[str, inspect.Parameter],
+    kwargs: Mapping[str, Any],
+) -> None:
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    for key in kwargs.keys() - parameters.keys():
+        raise TypeError(
+            f"{variant} ({model_cls.__name__}) has no argument {key!r}"
+            f"{did_you_mean(key, parameters)} Its arguments: {', '.join(parameters)}"
+        )

@@ -1,0 +1,32 @@
+"""Core's own implementations of the hooks; they come through the same door as everybody's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from hub import create
+from hub.hookspecs import BuildRequest, Command, hookimpl
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@hookimpl
+def hub_sources() -> Mapping[str, str]:
+    """Offer the Hugging Face Hub and folders."""
+    return {"hf-hub": "hub.sources:HubRepository", "local-dir": "hub.sources:LocalFolder"}
+
+
+@hookimpl(trylast=True)
+def hub_create_model(request: BuildRequest) -> nn.Module:
+    """Build with the entry point of the architecture."""
+    return create.build(request)
+
+
+@hookimpl
+def hub_commands() -> Iterable[Command]:
+    """Offer list, info and plugins."""
+    from hub import commands
+
+    return commands.COMMANDS

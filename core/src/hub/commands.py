@@ -1,0 +1,172 @@
+"""The subcommands of `hub` that core brings: list, info, plugins. No torch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from importlib.resources import files
+from typing import Any
+
+from hub import plugins, registry
+from hub.hookspecs import Command
+
+
+def table(rows: Iterable[Sequence[object]], header: Sequence[str]) -> str:
+    """Return rows as aligned columns under a header; tab-separated where nobody is looking."""
+    lines = [[str(cell) for cell in row] for row in rows]
+    if not sys.stdout.isatty():
+        return "\n".join("\t".join(line) for line in lines)
+    lines.insert(0, [title.upper() for title in header])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    width = shutil.get_terminal_size().columns
+    return "\n".join(
+        "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip()[:width]
+        for line in lines
+    )
+
+
+def _list_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("pattern", nargs="*", help="wildcards, e.g. '*resnet*'; all if none")
+    parser.add_argument("--family", action="append", default=[], help="only of this family")
+    parser.add_argument("--pretrained", action="store_true", help="arch.tag of what has weights")
+    parser.add_argument("--json", action="store_true", help="print a JSON list of names")
+
+
+def _list(args: Namespace) -> int:
+    names = registry.list_models(args.pattern, module=args.family, pretrained=args.pretrained)
+    if args.json:
+        print(json.dumps(names))
+    elif names:
+        print("\n".join(names))
+    else:
+        print(f"hub: nothing installed matches {' '.join(args.pattern + args.family)}", file=sys.stderr)
+    return 0 if names else 1
+
+
+def _info_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("name", help="[plugin/]architecture[.tag]")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def facts_of(architecture: registry.Architecture) -> dict[str, Any]:
+    """Return what a plugin recorded of an architecture in its `facts.json`; empty where it did not.
+
+    `params`: number of parameters; `levels`: channels, reduction and module of each feature level.
+    """
+    if architecture.family is None:
+        return {}
+    package = architecture.family.model.partition(".")[0].partition(":")[0]
+    path = files(package) / "facts.json"
+    facts = json.loads(path.read_text()) if path.is_file() else {}
+    return dict(facts.get(architecture.name, {}))
+
+
+def describe(model_name: str) -> dict[str, Any]:
+    """Return what the tables say about a model, ready for JSON."""
+    architecture, tag = registry.find(model_name)
+    weights = architecture.weights_for(tag)
+    owner = plugins.host().plugins.get(architecture.plugin)
+    return {
+        "architecture": architecture.name,
+        "family": architecture.module,
+        "plugin": architecture.plugin,
+        "distribution": f"{owner.distribution} {owner.version}" if owner else None,
+        **facts_of(architecture),
+        "tags": [t for t in architecture.weights if t],
+        "weights": weights.to_dict() if weights else None,
+    }
+
+
+def _info(args: Namespace) -> int:
+    facts = describe(args.name)
+    if args.json:
+        print(json.dumps(facts, default=asdict))
+        return 0
+    rows = [
+        ("architecture", facts["architecture"]),
+        ("family", facts["family"]),
+        ("plugin", f"{facts['plugin']} ({facts['distribution'] or 'registered at run time'})"),
+        ("parameters", f"{facts['params']:,}" if "params" in facts else "not recorded"),
+    ]
+    if "levels" in facts:
+        rows += [
+            ("features", "  ".join(f"{name}: {c} /{r}" for c, r, name in facts["levels"])),
+        ]
+    weights = facts["weights"] or {}
+    if weights:
+        rows += _weight_rows(weights)
+    tags = ", ".join(facts["tags"]) or "none"
+    rows.append(("tags", tags))
+    print("\n".join(f"{label:<13} {value}" for label, value in rows))
+    return 0
+
+
+def _weight_rows(weights: dict[str, Any]) -> list[tuple[str, str]]:
+    size = "x".join(map(str, weights["input_size"]))
+    test = weights.get("test_input_size")
+    source = weights.get("hf_hub_id") or weights.get("url") or weights.get("file")
+    return [
+        ("weights", f"{weights.get('tag') or 'untagged'}: {source or 'none, architecture only'}"),
+        ("input", size + (f", {'x'.join(map(str, test))} for evaluation" if test else "")),
+        (
+            "preprocessing",
+            f"{weights['interpolation']}, crop {weights['crop_pct']}, mean {weights['mean']}, "
+            f"std {weights['std']}",
+        ),
+        ("classes", str(weights["num_classes"])),
+        ("licence", weights.get("license") or "not stated"),
+        ("origin", weights.get("origin_url") or "not stated"),
+    ]
+
+
+def _plugins_arguments(parser: ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="installed plugins and what became of them")
+    listing.add_argument("--json", action="store_true", help="print a JSON list")
+
+
+def _plugins(args: Namespace) -> int:
+    found = plugins.host().plugins.values()
+    rows = [
+        {
+            "plugin": p.name,
+            "distribution": p.distribution,
+            "version": p.version,
+            "status": p.status,
+            "models": sum(len(f.variants) for f in p.families),
+            "weights": sum(w.has_weights for f in p.families for w in f.weights.values()),
+            "official": p.official,
+            "error": f"{type(p.error).__name__}: {p.error}" if p.error else "",
+        }
+        for p in found
+    ]
+    if args.json:
+        print(json.dumps(rows))
+    elif rows:
+        print(table([list(r.values()) for r in rows], list(rows[0])))
+    else:
+        print("hub: no plugins are installed: pip install hub-resnet", file=sys.stderr)
+    return 1 if any(p.error for p in found) else 0
+
+
+COMMANDS = (
+    Command(
+        name="list", help="names of architectures", add_arguments=_list_arguments, run=_list
+    ),
+    Command(
+        name="info",
+        help="what is known of one architecture",
+        add_arguments=_info_arguments,
+        run=_info,
+    ),
+    Command(
+        name="plugins",
+        help="the installed plugins",
+        add_arguments=_plugins_arguments,
+        run=_plugins,
+    ),
+)

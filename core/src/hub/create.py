@@ -1,0 +1,174 @@
+"""`create_model`: from a name to a network. Torch is imported when one is built."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hub import plugins, registry
+from hub.errors import HubError, UnknownModelError, WeightsError
+from hub.family import Weights
+from hub.hookspecs import BuildRequest, Source
+from hub.names import parse_model_name
+from hub.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+def create_model(
+    model_name: str,
+    pretrained: bool = False,
+    pretrained_cfg: Weights | Mapping[str, Any] | str | None = None,
+    pretrained_cfg_overlay: Mapping[str, Any] | None = None,
+    checkpoint_path: str | Path | None = None,
+    cache_dir: str | Path | None = None,
+    *,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    **kwargs: Any,
+) -> nn.Module:
+    """Build a network by name.
+
+    Args:
+        model_name: `[plugin/]architecture[.tag]`, or `scheme:reference`:
+            "resnet50.a1_in1k", "acme/acme_net", "hf_hub:org/name[@revision]", "local-dir:path".
+        pretrained: load weights: those of the tag, by default the first of the architecture.
+        pretrained_cfg: another description of weights, or a tag.
+        pretrained_cfg_overlay: fields of `Weights` to replace, `dict(file="mine.safetensors")`.
+        checkpoint_path: file to load after the network was built.
+        cache_dir: where downloads are kept.
+        device: where the network is to be.
+        dtype: floating-point type of its parameters.
+        **kwargs: keywords of the network's constructor (`num_classes`, `in_chans`, `drop_rate`,
+            ...) and of `hub.build_model_with_cfg` (`features_only`, `out_indices`, ...). None
+            stands for the default.
+
+    Returns:
+        The network, in training mode, with the description of its weights as `pretrained_cfg`.
+
+    Raises:
+        UnknownModelError: no installed plugin has the name; the message says what to do.
+        AmbiguousModelError: two plugins have it.
+        PluginError: its plugin is broken.
+        WeightsError: weights cannot be found, read or fitted.
+        TypeError: an argument that the network does not have.
+
+    Example:
+        >>> import hub
+        >>> model = hub.create_model("test_resnet", num_classes=10)
+        >>> model.get_classifier()
+        Linear(in_features=96, out_features=10, bias=True)
+    """
+    kwargs = {k: v for k, v in kwargs.items() if v is not None}
+    scheme, reference = parse_model_name(model_name)
+    if scheme is not None:
+        model_name, weights, saved = _from_source(scheme, reference, pretrained, cache_dir)
+        pretrained_cfg = weights if pretrained_cfg is None else pretrained_cfg
+        kwargs = {**saved, **kwargs}
+    architecture, tag = registry.find(model_name)
+    if isinstance(pretrained_cfg, str):
+        tag, pretrained_cfg = pretrained_cfg, None
+    if pretrained_cfg is None:
+        pretrained_cfg = architecture.weights_for(tag)
+    for key, value in (
+        ("pretrained_cfg_overlay", pretrained_cfg_overlay),
+        ("cache_dir", cache_dir),
+        ("device", device),
+        ("dtype", dtype),
+    ):
+        if value is not None:
+            kwargs[key] = value
+    request = BuildRequest(
+        architecture=architecture.name,
+        plugin=architecture.plugin,
+        entrypoint=architecture.entrypoint,
+        pretrained=pretrained,
+        weights=pretrained_cfg,
+        kwargs=kwargs,
+    )
+    model: nn.Module = plugins.host().hook.hub_create_model(request=request)
+    if checkpoint_path:
+        from hub.loading import load_checkpoint
+
+        load_checkpoint(model, checkpoint_path)
+    return model
+
+
+def open_source(scheme: str, reference: str, cache_dir: str | Path | None = None) -> Source:
+    """Open `scheme:reference` with the source that a plugin offers for the scheme.
+
+    Raises:
+        WeightsError: no plugin offers the scheme.
+    """
+    schemes: dict[str, str] = {}
+    for offered in plugins.host().hook.hub_sources():  # core's own comes last and stays
+        schemes.update({name.replace("_", "-"): cls for name, cls in offered.items()})
+    if scheme not in schemes:
+        raise WeightsError(
+            f"{scheme}:{reference}: no plugin reads {scheme!r}{did_you_mean(scheme, schemes)} "
+            f"Schemes: {', '.join(sorted(schemes))}"
+        )
+    source: Source = registry.load_object(schemes[scheme])(reference, cache_dir=cache_dir)
+    return source
+
+
+def _from_source(
+    scheme: str, reference: str, pretrained: bool, cache_dir: str | Path | None
+) -> tuple[str, Weights, dict[str, Any]]:
+    """Return architecture, weights and constructor keywords that a source's config names."""
+    from hub.builder import weights_from_dict
+
+    what = f"{scheme}:{reference}"
+    source = open_source(scheme, reference, cache_dir)
+    config = source.config()
+    if config is None:
+        raise WeightsError(
+            f"{what} holds weights without a config.json: name the architecture, "
+            "create_model(NAME, checkpoint_path=...)"
+        )
+    described = config.get("pretrained_cfg", config)  # timm's first config files were flat
+    architecture = config.get("architecture", described.get("architecture"))
+    if not isinstance(architecture, str):
+        raise WeightsError(f"{what}: its config.json names no architecture")
+    try:
+        registry.find(architecture)
+    except UnknownModelError as e:
+        raise UnknownModelError(f"{what} holds a model that cannot be built here: {e}") from e
+    weights = replace(
+        weights_from_dict({**described, **_label_fields(config)}),
+        architecture=architecture,
+        source=scheme,
+        url=None,
+        hf_hub_id=reference if scheme == "hf-hub" else None,
+    )
+    if "num_classes" in config:
+        weights = replace(weights, num_classes=config["num_classes"])
+    if pretrained:
+        weights = replace(weights, file=str(source.weights(weights.hf_hub_filename)))
+    saved = {k: _plain(v) for k, v in (config.get("model_args") or {}).items()}
+    if config.get("global_pool") is not None:
+        saved.setdefault("global_pool", config["global_pool"])
+    return architecture, weights, saved
+
+
+def _label_fields(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: config[k] for k in ("label_names", "label_descriptions") if config.get(k)}
+
+
+def _plain(value: Any) -> Any:
+    return tuple(_plain(v) for v in value) if isinstance(value, list) else value
+
+
+def build(request: BuildRequest) -> nn.Module:
+    """Build what a request describes; the last in the line of `hub_create_model`."""
+    kwargs = dict(request.kwargs)
+    if request.weights is not None:
+        kwargs["pretrained_cfg"] = request.weights
+    model = request.entrypoint(pretrained=request.pretrained, **kwargs)
+    if model is None:
+        raise HubError(f"the function registered as {request.architecture!r} returned None")
+    return model

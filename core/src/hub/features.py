@@ -1,0 +1,84 @@
+"""What is known of a network's feature levels, and which of them a caller asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+Indices = int | Sequence[int] | None
+
+
+def take_indices(num_levels: int, indices: Indices = None) -> list[int]:
+    """Return the levels that `indices` asks for, ascending and each once.
+
+    Args:
+        num_levels: how many levels the network has.
+        indices: None for all, an int for that many last ones, or positions from either end.
+
+    Raises:
+        ValueError: a position that does not exist.
+    """
+    if indices is None:
+        return list(range(num_levels))
+    if isinstance(indices, int):
+        if not 0 < indices <= num_levels:
+            raise ValueError(
+                f"asked for the last {indices} levels of a network that has {num_levels}"
+            )
+        return list(range(num_levels - indices, num_levels))
+    for index in indices:
+        if not -num_levels <= index < num_levels:
+            raise ValueError(
+                f"there is no feature level {index}: this network has {num_levels}, "
+                f"0 to {num_levels - 1}, or -{num_levels} to -1 from the end"
+            )
+    return sorted({index % num_levels for index in indices})
+
+
+class FeatureInfo(list[dict[str, Any]]):
+    """The feature table of a network: one dict per level, and which of them are handed out.
+
+    Each dict has `num_chs` (channels), `reduction` (stride against the image), `module` (path of
+    the module whose output it is) and `index` (position).
+
+    Args:
+        levels: the dicts, in order; `index` is added.
+        out_indices: which levels are handed out; see `take_indices`.
+    """
+
+    def __init__(self, levels: Iterable[dict[str, Any]], out_indices: Indices = None) -> None:
+        super().__init__({**level, "index": i} for i, level in enumerate(levels))
+        self.out_indices = tuple(take_indices(len(self), out_indices))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (list(self), self.out_indices)
+
+    def from_other(self, out_indices: Indices) -> FeatureInfo:
+        """Return the same table with other levels handed out."""
+        return FeatureInfo(self, out_indices)
+
+    def get(self, key: str, idx: int | Sequence[int] | None = None) -> Any:
+        """Return one column of the levels handed out, of level `idx`, or of several levels."""
+        if isinstance(idx, int):
+            return self[idx][key]
+        return [self[i][key] for i in (self.out_indices if idx is None else idx)]
+
+    def get_dicts(
+        self, keys: Sequence[str] | None = None, idx: int | Sequence[int] | None = None
+    ) -> Any:
+        """Return the dicts of the levels handed out (or of `idx`), reduced to `keys`."""
+        if isinstance(idx, int):
+            return {k: v for k, v in self[idx].items() if keys is None or k in keys}
+        return [self.get_dicts(keys, i) for i in (self.out_indices if idx is None else idx)]
+
+    def channels(self, idx: int | Sequence[int] | None = None) -> Any:
+        """Return the channels of the levels handed out, or of `idx`."""
+        return self.get("num_chs", idx)
+
+    def reduction(self, idx: int | Sequence[int] | None = None) -> Any:
+        """Return the strides of the levels handed out, or of `idx`."""
+        return self.get("reduction", idx)
+
+    def module_name(self, idx: int | Sequence[int] | None = None) -> Any:
+        """Return the module paths of the levels handed out, or of `idx`."""
+        return self.get("module", idx)

@@ -1,0 +1,281 @@
+"""From a file of tensors to a loaded network: read, convert, adapt, assign.
+
+The file is memory-mapped and its tensors become the network's parameters, so that weights are in
+memory once and only the pages that are used are read.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import pickle
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hub.errors import WeightsError
+from hub.family import Weights
+from hub.noinit import DeferredInit
+
+log = logging.getLogger("hub")
+
+StateDict = dict[str, Tensor]
+
+# Where training frameworks put the state dict in a checkpoint; averaged weights first.
+_ENVELOPES_EMA = ("state_dict_ema", "ema_state_dict", "model_ema")
+_ENVELOPES = ("state_dict", "model_state_dict", "model")
+# What DistributedDataParallel and torch.compile put before every name.
+_PREFIXES = ("module.", "_orig_mod.")
+
+
+def load_state_dict(checkpoint_path: str | Path, use_ema: bool = True) -> StateDict:
+    """Read a checkpoint: safetensors, or a `.pth`/`.bin` that holds nothing but tensors.
+
+    Args:
+        checkpoint_path: the file.
+        use_ema: prefer averaged weights where the checkpoint has both.
+
+    Raises:
+        WeightsError: no such file, damaged, not safe to load, or without a state dict.
+    """
+    path = Path(checkpoint_path)
+    if not path.is_file():
+        raise WeightsError(f"there is no file {str(path)!r} to load weights from")
+    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    return clean_state_dict(_unwrap(content, path, use_ema))
+
+
+def _read_safetensors(path: Path) -> Any:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as e:
+        raise WeightsError(f"{path} is not a readable safetensors file: {e}") from e
+
+
+def _read_torch(path: Path) -> Any:
+    try:
+        # Files of the format before torch 1.6 cannot be mapped.
+        zipped = path.open("rb").read(4) == b"PK\x03\x04"
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except pickle.UnpicklingError as e:
+        raise WeightsError(
+            f"{path} is a pickle that holds more than tensors; hub loads no code from files. "
+            "Convert it to safetensors where you trust it"
+        ) from e
+    except (RuntimeError, EOFError, OSError) as e:
+        raise WeightsError(f"{path} is damaged or no checkpoint: {e}") from e
+
+
+def _unwrap(content: Any, path: Path, use_ema: bool) -> StateDict:
+    names = (*_ENVELOPES_EMA, *_ENVELOPES) if use_ema else (*_ENVELOPES, *_ENVELOPES_EMA)
+    while isinstance(content, Mapping):
+        inner = next((content[n] for n in names if isinstance(content.get(n), Mapping)), None)
+        if inner is None:
+            break
+        content = inner
+    if not isinstance(content, Mapping) or not all(map(torch.is_tensor, content.values())):
+        raise WeightsError(f"{path} holds no state dict (tensors by name)")
+    return dict(content)
+
+
+def clean_state_dict(state_dict: Mapping[str, Tensor]) -> StateDict:
+    """Return a state dict without the prefixes of DistributedDataParallel and torch.compile."""
+
+    def clean(name: str) -> str:
+        while name.startswith(_PREFIXES):
+            name = name.partition(".")[2]
+        return name
+
+    return {clean(name): tensor for name, tensor in state_dict.items()}
+
+
+def find_weights(weights: Weights, cache_dir: str | Path | None = None) -> StateDict:
+    """Return the tensors that `weights` describes, from the first source that it names.
+
+    Raises:
+        WeightsError: it names none, or the source fails.
+    """
+    if weights.state_dict is not None:
+        return dict(weights.state_dict)
+    if weights.file:
+        return load_state_dict(weights.file)
+    from hub import sources
+
+    if weights.hf_hub_id:
+        repository = sources.HubRepository(weights.hf_hub_id, cache_dir=cache_dir)
+        return load_state_dict(repository.weights(weights.hf_hub_filename))
+    if weights.url:
+        return load_state_dict(sources.download(weights.url, cache_dir=cache_dir))
+    raise WeightsError(
+        f"{weights.architecture}{'.' if weights.tag else ''}{weights.tag or ''} has no weights: "
+        f"hub.list_pretrained('{weights.architecture}*') lists those there are; "
+        "pretrained_cfg_overlay=dict(file=...) loads your own"
+    )
+
+
+def load_pretrained(
+    model: nn.Module,
+    weights: Weights,
+    *,
+    filter_fn: Callable[..., Mapping[str, Tensor]] | None = None,
+    strict: bool = True,
+    cache_dir: str | Path | None = None,
+    ignore: Iterable[str] = (),
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    init: DeferredInit | None = None,
+) -> None:
+    """Load weights into a network, adapted to its input channels and classes.
+
+    Args:
+        model: the network.
+        weights: what to load.
+        filter_fn: converts the checkpoint, see `hub.build_model_with_cfg`.
+        strict: whether every tensor of the network must be in the checkpoint.
+        cache_dir: where downloads are kept.
+        ignore: names that the checkpoint may have in addition, of parts that were cut off.
+        device: where the loaded tensors go; default: where the network's are.
+        dtype: floating-point type of the loaded tensors; default: the network's.
+        init: initialises what the checkpoint lacks, where construction put that off.
+
+    Raises:
+        WeightsError: tensors are missing, unexpected or of another shape; nothing is loaded then.
+    """
+    state = find_weights(weights, cache_dir)
+    if filter_fn is not None:
+        two = len(inspect.signature(filter_fn).parameters) > 1
+        state = dict(filter_fn(state, model) if two else filter_fn(state))
+    own = model.state_dict()
+    fresh = _adapt_classifier(state, own, model, weights)
+    _adapt_stem(state, own, weights)
+    for name in ignore:
+        state.pop(name, None)
+    _check_fit(state, own, fresh, strict, weights)
+    ties = _ties(model)
+    placed = {
+        name: tensor.to(
+            device=own[name].device if device is None else device,
+            dtype=(dtype or own[name].dtype) if tensor.is_floating_point() else own[name].dtype,
+        )
+        for name, tensor in state.items()
+        if name in own
+    }
+    model.load_state_dict(placed, strict=False, assign=True)
+    for first, *others in ties:
+        for other in others:
+            owner, _, leaf = other.rpartition(".")
+            setattr(model.get_submodule(owner), leaf, model.get_parameter(first))
+
+
+def load_checkpoint(
+    model: nn.Module, checkpoint_path: str | Path, use_ema: bool = True, strict: bool = True
+) -> None:
+    """Load a checkpoint file into a network, tensor by tensor of the same name and shape.
+
+    Args:
+        model: the network.
+        checkpoint_path: the file.
+        use_ema: prefer averaged weights where the checkpoint has both.
+        strict: whether every tensor of the network must be in the checkpoint.
+
+    Raises:
+        WeightsError: as `load_state_dict` and `load_pretrained`.
+    """
+    state = load_state_dict(checkpoint_path, use_ema)
+    load_pretrained(model, Weights(state_dict=state, num_classes=-1), strict=strict)
+
+
+def adapt_input_conv(in_chans: int, conv_weight: Tensor, base_chans: int = 3) -> Tensor:
+    """Return a kernel for another number of input channels with the same mean response.
+
+    Args:
+        in_chans: channels wanted.
+        conv_weight: (out, base_chans, kh, kw) kernel.
+        base_chans: channels of the images it was trained on.
+
+    Returns:
+        (out, in_chans, kh, kw): the sum over channels for one, else the channels repeated in
+        turn and scaled by base_chans / in_chans.
+    """
+    if in_chans == base_chans:
+        return conv_weight
+    kernel = conv_weight.float()
+    if in_chans == 1:
+        kernel = kernel.sum(dim=1, keepdim=True)
+    else:
+        source = torch.arange(in_chans) % base_chans
+        kernel = kernel[:, source] * (base_chans / in_chans)
+    return kernel.to(conv_weight.dtype)
+
+
+def _as_tuple(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return () if value is None else (value,) if isinstance(value, str) else tuple(value)
+
+
+def _adapt_stem(state: StateDict, own: Mapping[str, Tensor], weights: Weights) -> None:
+    base = weights.input_size[0]
+    for path in _as_tuple(weights.first_conv):
+        name = f"{path}.weight"
+        if name not in state or name not in own or state[name].shape[1] != base:
+            continue
+        in_chans = own[name].shape[1]
+        if in_chans != base:
+            state[name] = adapt_input_conv(in_chans, state[name], base)
+            log.info("%s: adapted from %d to %d input channels", name, base, in_chans)
+
+
+def _adapt_classifier(
+    state: StateDict, own: Mapping[str, Tensor], model: nn.Module, weights: Weights
+) -> set[str]:
+    """Fit the classifier's tensors to the network's classes; return those it must make anew."""
+    classes = getattr(model, "num_classes", weights.num_classes)
+    fresh: set[str] = set()
+    for path in _as_tuple(weights.classifier):
+        for name in (f"{path}.weight", f"{path}.bias"):
+            if classes != weights.num_classes or name not in own:
+                state.pop(name, None)
+                fresh.add(name)
+            elif weights.label_offset and name in state:
+                state[name] = state[name][weights.label_offset :]
+    fresh &= own.keys()
+    if fresh:
+        log.info(
+            "classifier made anew for %d classes: the weights have %d", classes, weights.num_classes
+        )
+    return fresh
+
+
+def _check_fit(
+    state: StateDict, own: Mapping[str, Tensor], fresh: set[str], strict: bool, weights: Weights
+) -> None:
+    missing = [n for n in own if n not in state and n not in fresh]
+    unexpected = [n for n in state if n not in own]
+    shapes = [
+        f"{n}: {tuple(state[n].shape)} in the file, {tuple(own[n].shape)} in the network"
+        for n in own
+        if n in state and state[n].shape != own[n].shape
+    ]
+    faults = [("of another shape", shapes)]
+    if strict:
+        faults += [("missing", missing), ("not in the network", unexpected)]
+    text = "; ".join(f"{len(names)} {what} ({_some(names)})" for what, names in faults if names)
+    if text:
+        raise WeightsError(f"the weights do not fit {weights.architecture or 'the network'}: {text}")
+
+
+def _some(names: list[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+def _ties(model: nn.Module) -> list[list[str]]:
+    """Return the groups of names under which one Parameter is registered more than once."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    return [group for group in names.values() if len(group) > 1]

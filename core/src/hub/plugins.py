@@ -1,0 +1,232 @@
+"""The host: finds plugins by their entry points and loads each on its own.
+
+A plugin that cannot be loaded costs one warning and is kept with its error, so that whoever asks
+for one of its models is told the cause. `HUB_PLUGINS=resnet,vit` loads only these,
+`HUB_PLUGINS=-acme` all but this one, `HUB_PLUGINS_STRICT=1` turns the warning into an error.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.metadata
+import json
+import os
+import time
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Literal, NamedTuple
+
+import pluggy
+
+from hub import hookspecs
+from hub.errors import HubWarning, PluginError
+from hub.family import Family
+from hub.suggest import did_you_mean
+
+GROUP = "hub.plugins"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plugin:
+    """One installed plugin and what became of it.
+
+    Args:
+        name: name of its entry point; what stands before the "/" in "acme/resnet50".
+        distribution: what `pip install` calls it.
+        version: version of the distribution.
+        official: whether it is one of hub's own, which own their names.
+        status: loaded, broken (see `error`) or blocked (by `HUB_PLUGINS`).
+        families: the families it declares.
+        error: why it is broken.
+        seconds: how long it took to load.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    official: bool
+    status: Literal["loaded", "broken", "blocked"]
+    families: tuple[Family, ...] = ()
+    error: BaseException | None = None
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        return f"plugin {self.name} ({self.distribution} {self.version})"
+
+
+class Installed(NamedTuple):
+    """An entry point of an installed distribution: what there is before anything is imported."""
+
+    name: str
+    module: str
+    distribution: str
+    version: str
+
+    @property
+    def official(self) -> bool:
+        """Whether this is one of hub's own plugins."""
+        entry = known().get(self.name)
+        return entry is not None and entry["distribution"] == self.distribution
+
+
+@functools.cache
+def known() -> dict[str, dict[str, Any]]:
+    """Return what the official plugins hold: plugin name to distribution, models and commands."""
+    data: dict[str, dict[str, Any]] = json.loads((files("hub") / "known.json").read_text())
+    return data
+
+
+class Host:
+    """The plugins of this process and the hooks through which they are called."""
+
+    def __init__(self, installed: Iterable[Installed]) -> None:
+        self.manager = pluggy.PluginManager("hub")
+        self.manager.add_hookspecs(hookspecs)
+        self.manager.register(importlib.import_module("hub.builtin"), "hub")
+        self.installed = frozenset(installed)
+        self.plugins: dict[str, Plugin] = {}
+        allowed, blocked = _environment({i.name for i in self.installed})
+        # The official owner of a name comes first, so that nobody can take its name from it.
+        for entry in sorted(self.installed, key=lambda i: (not i.official, *i)):
+            skip = entry.name in blocked or (bool(allowed) and entry.name not in allowed)
+            self._add(entry, blocked=skip)
+        self.plugins = dict(sorted(self.plugins.items()))
+
+    @property
+    def hook(self) -> pluggy.HookRelay:
+        """The hooks: `host.hook.hub_models()` asks every plugin."""
+        return self.manager.hook
+
+    def _add(self, entry: Installed, *, blocked: bool) -> None:
+        start = time.perf_counter()
+        families: tuple[Family, ...] = ()
+        error: BaseException | None = None
+        if not blocked:
+            try:
+                families = self._load(entry)
+            except (Exception, SystemExit) as e:
+                error = e
+        plugin = Plugin(
+            # In a clash the first keeps the name and the second is named in full.
+            name=f"{entry.distribution}:{entry.name}" if entry.name in self.plugins else entry.name,
+            distribution=entry.distribution,
+            version=entry.version,
+            official=entry.official,
+            status="blocked" if blocked else "broken" if error else "loaded",
+            families=families,
+            error=error,
+            seconds=time.perf_counter() - start,
+        )
+        self.plugins[plugin.name] = plugin
+        if error:
+            _report(plugin, error)
+
+    def _load(self, entry: Installed) -> tuple[Family, ...]:
+        rival = self.plugins.get(entry.name)
+        if rival is not None:
+            raise PluginError(
+                f"the plugin name {entry.name!r} belongs to {rival.distribution} already; "
+                "uninstall one of the two"
+            )
+        module = importlib.import_module(entry.module)
+        self.manager.register(module, entry.name)
+        try:
+            self.manager.check_pending()
+            families = self._families(entry.name)
+            self._check_tables(module)
+        except BaseException:
+            self.manager.unregister(module)
+            raise
+        return families
+
+    def _families(self, plugin: str) -> tuple[Family, ...]:
+        found: list[Family] = []
+        for implementation in self.hook.hub_models.get_hookimpls():
+            if implementation.plugin_name == plugin:
+                found.extend(implementation.function())
+        for family in found:
+            if not isinstance(family, Family):
+                raise PluginError(
+                    f"hub_models of plugin {plugin!r} returned a {type(family).__name__}; "
+                    "it must return hub.Family objects"
+                )
+        names = [name for family in found for name in (*family.variants, *family.renamed)]
+        if len(names) != len(set(names)):
+            twice = sorted({n for n in names if names.count(n) > 1})
+            raise PluginError(f"plugin {plugin!r} declares {', '.join(twice)} more than once")
+        return tuple(found)
+
+    def _check_tables(self, module: object) -> None:
+        """Call the other listing hooks once, so that a mistake is blamed on its plugin."""
+        for hook, kind in (
+            (self.hook.hub_sources, Mapping),
+            (self.hook.hub_commands, Iterable),
+        ):
+            for implementation in hook.get_hookimpls():
+                if implementation.plugin is module:
+                    answer = implementation.function()
+                    if not isinstance(answer, kind):
+                        raise PluginError(
+                            f"{hook.name} of {implementation.plugin_name!r} returned a "
+                            f"{type(answer).__name__}, not a {kind.__name__}"
+                        )
+
+
+def discover() -> frozenset[Installed]:
+    """Return the plugins that are installed, loaded or not."""
+    importlib.invalidate_caches()
+    return frozenset(
+        Installed(e.name, e.value, e.dist.name, e.dist.version)
+        for e in importlib.metadata.entry_points(group=GROUP)
+        if e.dist is not None
+    )
+
+
+def _report(plugin: Plugin, error: BaseException) -> None:
+    text = f"{plugin} could not be loaded and is left out: {type(error).__name__}: {error}"
+    if os.environ.get("HUB_PLUGINS_STRICT", "0") not in ("", "0"):
+        raise PluginError(text) from error
+    warnings.warn(
+        f"{text} (`hub plugins list` shows all; HUB_PLUGINS=-{plugin.name} leaves it out)",
+        HubWarning,
+        stacklevel=2,
+    )
+
+
+def _environment(installed: set[str]) -> tuple[set[str], set[str]]:
+    """Read `HUB_PLUGINS` into the names allowed (empty: all) and the names blocked."""
+    words = [w.strip() for w in os.environ.get("HUB_PLUGINS", "").split(",") if w.strip()]
+    blocked = {w[1:] for w in words if w.startswith("-")}
+    allowed = {w for w in words if not w.startswith("-")}
+    for name in sorted((allowed | blocked) - installed - known().keys()):
+        warnings.warn(
+            f"HUB_PLUGINS names {name!r}, which is not installed{did_you_mean(name, installed)} "
+            f"Installed: {', '.join(sorted(installed)) or 'none'}",
+            HubWarning,
+            stacklevel=2,
+        )
+    return allowed, blocked
+
+
+_host: Host | None = None
+
+
+def host() -> Host:
+    """Return the host of this process; plugins are loaded on the first call."""
+    global _host
+    if _host is None:
+        _host = Host(discover())
+    return _host
+
+
+def rescan(*, force: bool = False) -> bool:
+    """Load plugins anew if the installed ones changed (or `force`); return whether it did."""
+    global _host
+    found = discover()
+    if not force and _host is not None and found == _host.installed:
+        return False
+    _host = Host(found)
+    return True

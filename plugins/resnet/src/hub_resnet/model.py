@@ -1,0 +1,273 @@
+"""ResNet and its descendants that keep its skeleton.
+
+Papers: ResNet arXiv:1512.03385; ResNeXt arXiv:1611.05431; wide arXiv:1605.07146; squeeze and
+excitation arXiv:1709.01507; ECA arXiv:1910.03151; bag of tricks (C, D) arXiv:1812.01187;
+anti-aliasing arXiv:1904.11486; ResNet-RS arXiv:2103.07579.
+Original code: https://github.com/KaimingHe/deep-residual-networks (MIT); parameter names are those
+of torchvision and timm.
+
+Differences from the original:
+* the stride of a bottleneck is in its 3x3 convolution (ResNet v1.5);
+* the last norm of each residual starts at zero (arXiv:1706.02677), unless `zero_init_last=False`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from hub import Backbone, FeatureInfo
+from hub_layers import (
+    DropBlock2d,
+    DropPath,
+    calculate_drop_path_rates,
+    create_aa,
+    create_classifier,
+    get_act_layer,
+    get_norm_layer,
+)
+from torch import Tensor, nn
+
+from hub_resnet.blocks import (
+    BLOCKS,
+    BasicBlock,
+    Bottleneck,
+    Layer,
+    avg_shortcut,
+    conv3x3,
+    conv_shortcut,
+)
+
+Block = type[BasicBlock] | type[Bottleneck]
+#: Channels of the stem's convolutions; per stage its output and those inside each block.
+PrunedWidths = tuple[Sequence[int], Sequence[tuple[int, Sequence[Sequence[int]]]]]
+
+
+class ResNet(Backbone):
+    """Residual network: a stem, four stages of blocks, pool and classifier.
+
+    Levels: the stem before its pool (stride 2), then the stages (4, 8, 16, 32).
+
+    Args:
+        block: "basic" or "bottleneck", one for all stages or one for each.
+        layers: blocks per stage.
+        num_classes: outputs of the classifier; 0 for none.
+        in_chans: channels of the image.
+        output_stride: 32, 16 or 8: strides beyond it become dilation.
+        global_pool: name of the pool before the classifier.
+        cardinality: groups in the 3x3 convolution of a bottleneck.
+        base_width: channels per group at 64 planes.
+        stem_width: channels of the first convolutions of a deep stem.
+        stem_type: "" one 7x7 convolution; "deep" three 3x3; "deep_tiered" the same, growing.
+        replace_stem_pool: a strided 3x3 convolution in place of the max pool.
+        block_reduce_first: divides the channels of a block's first convolution.
+        down_kernel_size: kernel of the shortcut's projection.
+        avg_down: average-pooled shortcuts (D).
+        channels: planes of each stage.
+        act_layer: activation, by name or class.
+        norm_layer: norm, by name or class.
+        aa_layer: anti-aliasing, by name.
+        drop_rate: dropout before the classifier.
+        drop_path_rate: highest stochastic-depth rate, linear over depth.
+        drop_block_rate: DropBlock rate in the last two stages.
+        zero_init_last: start every residual at zero.
+        block_args: further keywords of the block (`attn_layer`, `attn_args`).
+        pruned_widths: channels that pruning left.
+    """
+
+    classifier = "fc"
+
+    def __init__(
+        self,
+        block: str | Block | Sequence[str | Block],
+        layers: Sequence[int],
+        *,
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        output_stride: int = 32,
+        global_pool: str = "avg",
+        cardinality: int = 1,
+        base_width: int = 64,
+        stem_width: int = 64,
+        stem_type: str = "",
+        replace_stem_pool: bool = False,
+        block_reduce_first: int = 1,
+        down_kernel_size: int = 1,
+        avg_down: bool = False,
+        channels: Sequence[int] = (64, 128, 256, 512),
+        act_layer: str | Layer = "relu",
+        norm_layer: str | Layer = "batchnorm2d",
+        aa_layer: Any = None,
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        drop_block_rate: float = 0.0,
+        zero_init_last: bool = True,
+        block_args: Mapping[str, Any] | None = None,
+        pruned_widths: PrunedWidths | None = None,
+    ) -> None:
+        super().__init__()
+        if output_stride not in (8, 16, 32):
+            raise ValueError(f"output_stride={output_stride!r}: it can be 8, 16 or 32")
+        self.num_classes = num_classes
+        self.in_chans = in_chans
+        self.drop_rate = drop_rate
+        act, norm = get_act_layer(act_layer), get_norm_layer(norm_layer)
+        stem_widths, stage_widths = pruned_widths or (None, [None] * 4)
+
+        width = self._build_stem(stem_type, stem_width, stem_widths, act, norm)
+        self.maxpool = _stem_pool(width, replace_stem_pool, aa_layer, act, norm)
+        levels = [dict(num_chs=width, reduction=2, module="act1")]
+
+        blocks = [block] * 4 if isinstance(block, str) or callable(block) else block
+        rates = calculate_drop_path_rates(drop_path_rate, layers)
+        drop_blocks = _drop_blocks(drop_block_rate)
+        shortcut = avg_shortcut if avg_down else partial(conv_shortcut, kernel_size=down_kernel_size)
+        reduction, dilation = 4, 1
+        for i, planes in enumerate(channels):
+            stride = 1 if i == 0 else 2
+            before = dilation
+            if reduction * stride > output_stride:
+                stride, dilation = 1, dilation * stride
+            reduction *= stride
+            stage, width = _make_stage(
+                BLOCKS[blocks[i]] if isinstance(blocks[i], str) else blocks[i],
+                width,
+                planes,
+                widths=stage_widths[i],
+                shortcut=shortcut,
+                stride=stride,
+                dilation=dilation,
+                first_dilation=before,
+                drop_path_rates=rates[i],
+                drop_block=drop_blocks[i],
+                act_layer=act,
+                norm_layer=norm,
+                aa_layer=aa_layer,
+                cardinality=cardinality,
+                base_width=base_width,
+                reduce_first=block_reduce_first,
+                **(block_args or {}),
+            )
+            self.add_module(f"layer{i + 1}", stage)
+            levels.append(dict(num_chs=width, reduction=reduction, module=f"layer{i + 1}"))
+
+        self.feature_info = FeatureInfo(levels)
+        self.num_features = self.head_hidden_size = width
+        self.build_head(num_classes, global_pool)
+        self.init_weights(zero_init_last)
+
+    def _build_stem(
+        self, kind: str, width: int, widths: Sequence[int] | None, act: Layer, norm: Layer
+    ) -> int:
+        """Set conv1, bn1 and act1; return how many channels they give."""
+        if kind not in _STEMS:
+            raise ValueError(f"stem_type={kind!r}: it can be {', '.join(map(repr, _STEMS))}")
+        if kind == "":
+            out = 64
+            self.conv1: nn.Module = nn.Conv2d(self.in_chans, out, 7, 2, padding=3, bias=False)
+        else:
+            first, second, out = widths or _STEMS[kind](width)
+            self.conv1 = nn.Sequential(
+                *(conv3x3(self.in_chans, first, 2), norm(first), act(inplace=True)),
+                *(conv3x3(first, second), norm(second), act(inplace=True)),
+                conv3x3(second, out),
+            )
+        self.bn1 = norm(out)
+        self.act1 = act(inplace=True)
+        return out
+
+    def build_head(self, num_classes: int, global_pool: str) -> None:
+        """Set pool and classifier."""
+        self.global_pool, self.fc = create_classifier(
+            self.num_features, num_classes, pool_type=global_pool
+        )
+
+    def init_weights(self, zero_init_last: bool = True) -> None:
+        """Initialise convolutions after He et al. (arXiv:1502.01852), residuals at zero."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif zero_init_last and isinstance(module, BasicBlock | Bottleneck):
+                module.zero_init_last()
+
+    def levels(self, x: Tensor) -> Iterator[Tensor]:
+        """x: (B, in_chans, H, W). Yields (B, C, H / 2, W / 2), then the four stages."""
+        x = self.act1(self.bn1(self.conv1(x)))
+        yield x
+        x = self.maxpool(x)
+        for name in ("layer1", "layer2", "layer3", "layer4"):
+            x = self.run(getattr(self, name), x)
+            yield x
+
+
+#: Channels of the three convolutions of a deep stem, from its width.
+_STEMS: dict[str, Callable[[int], tuple[int, int, int]]] = {
+    "": lambda width: (64, 64, 64),
+    "deep": lambda width: (width, width, 2 * width),
+    "deep_tiered": lambda width: (3 * (width // 4), width, 2 * width),
+}
+
+
+def _stem_pool(width: int, replace: bool, aa_layer: Any, act: Layer, norm: Layer) -> nn.Module:
+    """Return what halves the map after the stem; named maxpool whatever it is."""
+    if replace:
+        convs = [conv3x3(width, width, 1 if aa_layer else 2)]
+        if aa_layer:
+            convs.append(create_aa(aa_layer, channels=width, stride=2))
+        return nn.Sequential(*convs, norm(width), act(inplace=True))
+    if aa_layer is None:
+        return nn.MaxPool2d(3, 2, padding=1)
+    blur = create_aa(aa_layer, channels=width, stride=2)
+    if isinstance(blur, nn.AvgPool2d):
+        return blur
+    return nn.Sequential(nn.MaxPool2d(3, 1, padding=1), blur)
+
+
+def _drop_blocks(rate: float) -> list[Callable[[], nn.Module]]:
+    """Return what makes the DropBlock of each stage: only in the last two (arXiv:1810.12890)."""
+    if not rate:
+        return [nn.Identity] * 4
+    third = partial(DropBlock2d, rate, block_size=5, gamma_scale=0.25)
+    fourth = partial(DropBlock2d, rate, block_size=3, gamma_scale=1.0)
+    return [nn.Identity, nn.Identity, third, fourth]
+
+
+def _make_stage(
+    block: Block,
+    in_chans: int,
+    planes: int,
+    *,
+    widths: tuple[int, Sequence[Sequence[int]]] | None,
+    shortcut: Callable[..., nn.Module],
+    stride: int,
+    dilation: int,
+    first_dilation: int,
+    drop_path_rates: Sequence[float],
+    norm_layer: Layer,
+    **kwargs: Any,
+) -> tuple[nn.Sequential, int]:
+    """Return one block per drop-path rate, and how many channels they give."""
+    out, inner = widths or (planes * block.expansion, None)
+    blocks = []
+    for i, rate in enumerate(drop_path_rates):
+        step = stride if i == 0 else 1
+        dilations = dict(dilation=dilation, first_dilation=dilation if i else first_dilation)
+        downsample = None
+        if i == 0 and (stride > 1 or in_chans != out):
+            downsample = shortcut(in_chans, out, stride=step, norm_layer=norm_layer, **dilations)
+        blocks.append(
+            block(
+                in_chans,
+                planes,
+                stride=step,
+                downsample=downsample,
+                norm_layer=norm_layer,
+                drop_path=DropPath(rate) if rate else None,
+                widths=(*inner[i], out) if inner else None,
+                **dilations,
+                **kwargs,
+            )
+        )
+        in_chans = out
+    return nn.Sequential(*blocks), out

@@ -1,0 +1,53 @@
+"""What all tests share: the state of the host between them, and plugins made on the spot."""
+
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from hub import plugins, registry
+
+
+@pytest.fixture(autouse=True)
+def _own_registry():
+    """Give each test the plugins and run-time registrations that it makes itself."""
+    before = dict(registry._local)
+    yield
+    registry._local.clear()
+    registry._local.update(before)
+    registry._registry = None
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Return a function that installs a plugin as pip would leave it: modules and a dist-info.
+
+    `install("acme", code)` makes the distribution hub-acme 1.0 with the entry point acme, whose
+    module holds `code`. It is found by importlib.metadata like any other.
+    """
+    site = tmp_path / "site"
+    monkeypatch.syspath_prepend(str(site))
+
+    def write(name: str, code: str, *, distribution: str = "", version: str = "1.0") -> Path:
+        distribution = distribution or f"hub-{name}"
+        package = distribution.replace("-", "_")
+        folder = site / package
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").touch()
+        (folder / "plugin.py").write_text(textwrap.dedent(code))
+        info = site / f"{package}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Name: {distribution}\nVersion: {version}\n")
+        (info / "entry_points.txt").write_text(f"[hub.plugins]\n{name} = {package}.plugin\n")
+        return folder
+
+    yield write
+    monkeypatch.undo()
+    plugins._host = None
+    for module in [m for m in sys.modules.values() if _is_below(m, site)]:
+        del sys.modules[module.__name__]
+
+
+def _is_below(module, folder: Path) -> bool:
+    path = getattr(module, "__file__", None)
+    return path is not None and Path(path).is_relative_to(folder)

@@ -1,0 +1,137 @@
+"""Names: who owns one, and what is said to who asks for another."""
+
+import subprocess
+import sys
+
+import hub
+import pytest
+from hub import plugins
+
+ACME = """
+from hub import Family, hookimpl
+
+@hookimpl
+def hub_models():
+    return [Family(name="acme", model="hub_{0}.model:Net", variants={{{1}}})]
+"""
+
+
+def declares(*names: str, plugin: str = "acme") -> str:
+    return ACME.format(plugin, ", ".join(f"{n!r}: {{}}" for n in names))
+
+
+def test_third_party_architecture_is_found_by_name(install):
+    install("acme", declares("acme_net"))
+    hub.refresh()
+    assert hub.is_model("acme_net")
+    assert hub.is_model("acme/acme_net")
+    assert hub.list_models("acme*") == ["acme_net"]
+    assert hub.list_models(module="acme") == ["acme_net"]
+
+
+def test_official_owner_keeps_the_bare_name(install):
+    install("acme", declares("resnet50"))
+    hub.refresh()
+    assert hub.get_pretrained_cfg("resnet50").tag == "a1_in1k"
+    assert hub.get_pretrained_cfg("acme/resnet50") is None
+    assert {"acme/resnet50", "resnet50"} <= set(hub.list_models("*resnet50"))
+
+
+def test_a_name_claimed_by_two_is_an_error_that_names_both(install):
+    install("acme", declares("some_net"))
+    install("zeta", declares("some_net", plugin="zeta"))
+    hub.refresh()
+    with pytest.raises(hub.AmbiguousModelError, match="write acme/some_net or zeta/some_net"):
+        hub.model_entrypoint("some_net")
+    assert hub.list_models("*some_net") == ["acme/some_net", "zeta/some_net"]
+    assert hub.model_entrypoint("zeta/some_net").__name__ == "some_net"
+
+
+def test_official_name_stays_reserved_without_its_plugin(install, monkeypatch):
+    install("acme", declares("resnet50"))
+    monkeypatch.setattr(plugins, "discover", without("resnet"))
+    hub.refresh()
+    with pytest.raises(hub.MissingPluginError) as caught:
+        hub.model_entrypoint("resnet50")
+    assert str(caught.value) == (
+        "resnet50 is in hub-resnet, which is not installed: pip install hub-resnet "
+        "(another network is acme/resnet50)"
+    )
+
+
+def without(*names):
+    found = plugins.discover()
+    return lambda: frozenset(i for i in found if i.name not in names)
+
+
+def test_missing_plugin_is_named_with_the_command(monkeypatch):
+    monkeypatch.setattr(plugins, "discover", without("resnet"))
+    hub.refresh()
+    for name in ("resnet50", "resnet50.a1_in1k", "tv_resnet50"):
+        arch = name.partition(".")[0]
+        with pytest.raises(hub.MissingPluginError) as caught:
+            hub.create_model(name)
+        assert str(caught.value) == (
+            f"{arch} is in hub-resnet, which is not installed: pip install hub-resnet"
+        )
+    with pytest.raises(hub.MissingPluginError, match="pip install hub-resnet"):
+        hub.create_model("resnet/resnet50")
+
+
+def test_unknown_name_gets_suggestions():
+    with pytest.raises(hub.UnknownModelError, match=r"unknown model 'resnet5'\. Did you mean resn"):
+        hub.create_model("resnet5")
+
+
+def test_unknown_tag_gets_the_right_ones():
+    with pytest.raises(hub.UnknownModelError) as caught:
+        hub.create_model("resnet18.a1_in22k")
+    assert "resnet18 has no weights tagged 'a1_in22k'. Did you mean a1_in1k" in str(caught.value)
+    assert "Its tags: a1_in1k, a2_in1k, a3_in1k, tv_in1k" in str(caught.value)
+
+
+def test_repository_id_without_a_scheme_is_explained():
+    with pytest.raises(hub.UnknownModelError, match="write 'hf_hub:timm/resnet50.a1_in1k'"):
+        hub.create_model("timm/resnet50.a1_in1k")
+
+
+def test_two_distributions_with_one_plugin_name_do_not_replace_each_other(install):
+    install("acme", declares("acme_net"))
+    install("acme", declares("other_net", plugin="second"), distribution="hub-second")
+    with pytest.warns(hub.HubWarning, match="the plugin name 'acme' belongs to hub-acme already"):
+        hub.refresh()
+    assert hub.is_model("acme_net")
+    assert not hub.is_model("other_net")
+
+
+def test_impostor_of_an_official_plugin_is_refused(install):
+    install("resnet", declares("resnet50"), distribution="aaa-resnet")
+    with pytest.warns(hub.HubWarning, match="'resnet' belongs to hub-resnet already"):
+        hub.refresh()
+    assert hub.get_pretrained_cfg("resnet50").tag == "a1_in1k"
+
+
+def test_plugin_installed_later_is_found_without_refresh(install):
+    assert not hub.is_model("acme_net")
+    install("acme", declares("acme_net"))
+    assert hub.model_entrypoint("acme_net").__name__ == "acme_net"
+
+
+def test_old_name_warns_and_forwards():
+    with pytest.warns(hub.HubDeprecationWarning, match=r"tv_resnet50 is an old name; use resnet50"):
+        cfg = hub.get_pretrained_cfg("tv_resnet50")
+    assert (cfg.architecture, cfg.tag) == ("resnet50", "tv_in1k")
+    assert hub.is_model("tv_resnet50")
+    assert "tv_resnet50" not in hub.list_models()
+    assert hub.get_deprecated_models("resnet")["tv_resnet50"] == "resnet50.tv_in1k"
+
+
+def test_listing_imports_nothing_heavy():
+    code = (
+        "import sys, hub; assert len(hub.list_models()) > 80; hub.list_models(pretrained=True);"
+        "hub.get_pretrained_cfg('resnet50'); hub.is_model('x');"
+        "print([m for m in ('torch', 'torchvision', 'numpy', 'PIL', 'huggingface_hub', "
+        "'safetensors') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,125 @@
+"""The host: broken, blocked and odd plugins."""
+
+import subprocess
+import sys
+
+import hub
+import pytest
+from hub import plugins
+
+GOOD = """
+from hub import Family, hookimpl
+
+@hookimpl
+def hub_models():
+    return [Family(name="acme", model="hub_acme.model:Net", variants={"acme_net": {}})]
+"""
+BROKEN = "raise RuntimeError('no licence')"
+
+
+def test_broken_plugin_leaves_others_working(install):
+    install("acme", GOOD)
+    install("broken", BROKEN)
+    with pytest.warns(hub.HubWarning) as caught:
+        hub.refresh()
+        plugins.host()
+    assert [str(w.message) for w in caught] == [
+        "plugin broken (hub-broken 1.0) could not be loaded and is left out: RuntimeError: no "
+        "licence (`hub plugins list` shows all; HUB_PLUGINS=-broken leaves it out)"
+    ]
+    assert hub.is_model("acme_net")
+    assert hub.is_model("resnet50")
+
+
+def test_asking_for_a_model_of_a_broken_plugin_names_the_cause(install):
+    install("broken", BROKEN)
+    with pytest.warns(hub.HubWarning):
+        hub.refresh()
+    with pytest.raises(hub.PluginError, match="could not be loaded: RuntimeError") as caught:
+        hub.create_model("broken/some_net")
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    with pytest.raises(hub.UnknownModelError, match="It may be in plugin broken") as caught:
+        hub.create_model("some_net")
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+def test_plugin_that_exits_at_import_does_not_end_the_program(install):
+    install("broken", "raise SystemExit(3)")
+    with pytest.warns(hub.HubWarning, match="SystemExit: 3"):
+        hub.refresh()
+    assert hub.is_model("resnet50")
+
+
+def test_strict_raises(install, monkeypatch):
+    install("broken", BROKEN)
+    monkeypatch.setenv("HUB_PLUGINS_STRICT", "1")
+    with pytest.raises(hub.PluginError, match="no licence") as caught:
+        hub.refresh()
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+def test_blocked_plugin_is_not_imported(install, monkeypatch):
+    install("broken", BROKEN)
+    monkeypatch.setenv("HUB_PLUGINS", "-broken")
+    hub.refresh()
+    assert plugins.host().plugins["broken"].status == "blocked"
+    with pytest.raises(hub.MissingPluginError, match="which HUB_PLUGINS leaves out"):
+        hub.create_model("broken/some_net")
+
+
+def test_allowed_plugins_are_the_only_ones(install, monkeypatch):
+    install("acme", GOOD)
+    monkeypatch.setenv("HUB_PLUGINS", "acme")
+    hub.refresh()
+    assert hub.list_models() == ["acme_net"]
+    with pytest.raises(hub.MissingPluginError) as caught:
+        hub.create_model("resnet50")
+    assert "which HUB_PLUGINS leaves out; add resnet to it or unset it" in str(caught.value)
+
+
+def test_misspelt_plugin_in_the_environment_is_told(monkeypatch):
+    monkeypatch.setenv("HUB_PLUGINS", "-resnett")
+    with pytest.warns(hub.HubWarning, match=r"names 'resnett', which is not installed. Did you"):
+        hub.refresh()
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("from hub import hookimpl\n@hookimpl\ndef hub_models(): return ['x']", "returned a str"),
+        ("from hub import hookimpl\n@hookimpl\ndef hub_model(): return []", "unknown hook"),
+        ("from hub import hookimpl\n@hookimpl\ndef hub_models(x): return []", "hub_models"),
+        (GOOD.replace('"acme_net"', '"acme.net"'), "declares the name 'acme.net'"),
+        (GOOD.replace(":Net", ".Net"), "write 'package.module:Class'"),
+        (GOOD.replace("{}}", '{}}, weights={"other.a": None}'), "there is no variant 'other'"),
+        (GOOD.replace("{}}", '{}}, renamed={"acme_net": "acme_net"}'), "acme_net more than once"),
+        ("from hub import hookimpl\n@hookimpl\ndef hub_commands(): return 3", "returned a int"),
+        ("from hub import hookimpl\n@hookimpl\ndef hub_sources(): return []", "not a Mapping"),
+    ],
+)
+def test_mistake_in_a_plugin_is_blamed_on_it(install, code, message):
+    install("acme", code)
+    with pytest.warns(hub.HubWarning, match="plugin acme .* is left out") as caught:
+        hub.refresh()
+    assert message in str(caught[0].message)
+    assert plugins.host().plugins["acme"].status == "broken"
+    assert hub.is_model("resnet50")
+
+
+def test_model_reference_that_leads_nowhere_is_told_on_first_build(install):
+    folder = install("acme", GOOD)
+    (folder / "model.py").write_text("")
+    hub.refresh()
+    with pytest.raises(hub.PluginError, match=r"module hub_acme.model has no 'Net'"):
+        hub.create_model("acme_net")
+
+
+def test_official_plugins_import_nothing_heavy():
+    heavy = ("torch", "torchvision", "numpy", "PIL", "huggingface_hub", "safetensors")
+    code = (
+        "import sys; from hub import plugins; h = plugins.host();"
+        "assert all(p.status == 'loaded' for p in h.plugins.values()), h.plugins;"
+        f"list(h.hook.hub_commands()); print([m for m in {heavy} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
