@@ -10,7 +10,7 @@ STATES = {name: text for family in FAMILIES for name, text in read_states(family
 DIGESTS = {name: d for family in FAMILIES for name, d in read_digests(family).items()}
 
 # Below this many parameters outputs are compared by default; above, with -m slow.
-SMALL = 14e6
+SMALL = 17e6
 
 
 def weight(name: str) -> pytest.ParameterSet:
