@@ -9,9 +9,11 @@ from hub import plugins, registry
 
 
 @pytest.fixture(autouse=True)
-def _own_registry():
+def _own_registry(monkeypatch):
     """Give each test the plugins and run-time registrations that it makes itself."""
     before = dict(registry._local)
+    for name in ("HUB_PLUGINS", "HUB_PLUGINS_STRICT"):
+        monkeypatch.delenv(name, raising=False)
     yield
     registry._local.clear()
     registry._local.update(before)

@@ -91,7 +91,7 @@ def test_unknown_tag_gets_the_right_ones():
 
 
 def test_repository_id_without_a_scheme_is_explained():
-    with pytest.raises(hub.UnknownModelError, match="write 'hf_hub:timm/resnet50.a1_in1k'"):
+    with pytest.raises(hub.UnknownModelError, match=r"write 'hf_hub:timm/resnet50\.a1_in1k'"):
         hub.create_model("timm/resnet50.a1_in1k")
 
 

@@ -35,7 +35,7 @@ def test_asking_for_a_model_of_a_broken_plugin_names_the_cause(install):
     install("broken", BROKEN)
     with pytest.warns(hub.HubWarning):
         hub.refresh()
-    with pytest.raises(hub.PluginError, match="could not be loaded: RuntimeError") as caught:
+    with pytest.raises(hub.PluginError, match="which could not be loaded: RuntimeError") as caught:
         hub.create_model("broken/some_net")
     assert isinstance(caught.value.__cause__, RuntimeError)
     with pytest.raises(hub.UnknownModelError, match="It may be in plugin broken") as caught:

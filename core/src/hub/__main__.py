@@ -7,6 +7,7 @@ import sys
 import warnings
 from argparse import ArgumentParser
 from collections.abc import Sequence
+from typing import TextIO
 
 from hub import plugins
 from hub.errors import HubError, HubWarning
@@ -49,10 +50,9 @@ def _parser(commands: dict[str, Command], arguments: Sequence[str]) -> ArgumentP
 
 
 def _unknown(word: str, commands: dict[str, Command]) -> str:
-    for entry in plugins.known().values():
+    for plugin, entry in plugins.known().items():
         if word in entry["commands"]:
-            name = entry["distribution"]
-            return f"`hub {word}` is in {name}, which is not installed: pip install {name}"
+            return f"`hub {word}` is in {plugins.host().absence(plugin)}"
     near = did_you_mean(word, commands)
     return f"there is no command {word!r}{near} Commands: {', '.join(sorted(commands))}"
 
@@ -63,7 +63,14 @@ def _version() -> str:
     return version("hub-core")
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *rest: object) -> None:
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     label = "warning" if issubclass(category, HubWarning) else category.__name__
     print(f"hub: {label}: {message}", file=sys.stderr)
 

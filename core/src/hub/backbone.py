@@ -41,6 +41,7 @@ class Backbone(nn.Module):
     #: Path of the layer that gives the logits.
     classifier: ClassVar[str] = "fc"
 
+    global_pool: nn.Module
     num_classes: int
     num_features: int
     head_hidden_size: int
@@ -78,7 +79,8 @@ class Backbone(nn.Module):
 
     def pool(self, x: Tensor) -> Tensor:
         """Reduce features to what the classifier sees: (B, C, H, W) to (B, head_hidden_size)."""
-        return self.global_pool(x)
+        pooled: Tensor = self.global_pool(x)
+        return pooled
 
     # --- what follows from it -------------------------------------------------------------------
 
@@ -182,13 +184,12 @@ class Backbone(nn.Module):
             global_pool: name of the pool; None keeps the present one.
         """
         first = next(self.parameters())
-        if global_pool is None:
-            global_pool = self.global_pool.pool_type
+        pool = str(self.global_pool.pool_type) if global_pool is None else global_pool
         # A network without a pool has nothing that a classifier could see: give it the usual one.
-        if num_classes > 0 and not global_pool:
-            global_pool = "avg"
+        if num_classes > 0 and not pool:
+            pool = "avg"
         self.num_classes = num_classes
-        self.build_head(num_classes, global_pool)
+        self.build_head(num_classes, pool)
         for module in (self.global_pool, self.get_classifier()):
             module.to(device=first.device, dtype=first.dtype).train(self.training)
 

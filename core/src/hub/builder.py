@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,6 @@ from hub.features import Indices
 from hub.loading import load_pretrained
 from hub.noinit import DeferredInit
 from hub.suggest import did_you_mean
-
-_FIELDS = {f.name for f in fields(Weights)}
 
 
 def resolve_pretrained_cfg(
@@ -43,27 +40,12 @@ def resolve_pretrained_cfg(
         variant = f"{variant.partition('.')[0]}.{pretrained_cfg}"
         pretrained_cfg = None
     if isinstance(pretrained_cfg, Mapping):
-        pretrained_cfg = weights_from_dict(pretrained_cfg)
+        pretrained_cfg = Weights.from_dict(pretrained_cfg)
     if pretrained_cfg is None:
         pretrained_cfg = registry.get_pretrained_cfg(variant)
     if pretrained_cfg is None:
         pretrained_cfg = Weights(architecture=variant.partition(".")[0])
-    overlay = dict(pretrained_cfg_overlay or {})
-    for key in overlay.keys() - _FIELDS:
-        raise TypeError(
-            f"pretrained_cfg_overlay has {key!r}, which is no field of hub.Weights"
-            f"{did_you_mean(key, _FIELDS)} Fields: {', '.join(sorted(_FIELDS))}"
-        )
-    return replace(pretrained_cfg, **{k: _frozen(v) for k, v in overlay.items()})
-
-
-def weights_from_dict(data: Mapping[str, Any]) -> Weights:
-    """Return the `Weights` that a dict (of a config.json, say) describes; other keys are left."""
-    return Weights(**{k: _frozen(v) for k, v in data.items() if k in _FIELDS})
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    return pretrained_cfg.with_fields(pretrained_cfg_overlay or {})
 
 
 def build_model_with_cfg(

@@ -43,7 +43,10 @@ def _list(args: Namespace) -> int:
     elif names:
         print("\n".join(names))
     else:
-        print(f"hub: nothing installed matches {' '.join(args.pattern + args.family)}", file=sys.stderr)
+        print(
+            f"hub: nothing installed matches {' '.join(args.pattern + args.family)}",
+            file=sys.stderr,
+        )
     return 0 if names else 1
 
 
@@ -154,9 +157,7 @@ def _plugins(args: Namespace) -> int:
 
 
 COMMANDS = (
-    Command(
-        name="list", help="names of architectures", add_arguments=_list_arguments, run=_list
-    ),
+    Command(name="list", help="names of architectures", add_arguments=_list_arguments, run=_list),
     Command(
         name="info",
         help="what is known of one architecture",

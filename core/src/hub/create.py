@@ -74,6 +74,8 @@ def create_model(
         tag, pretrained_cfg = pretrained_cfg, None
     if pretrained_cfg is None:
         pretrained_cfg = architecture.weights_for(tag)
+    elif isinstance(pretrained_cfg, Mapping):
+        pretrained_cfg = Weights.from_dict(pretrained_cfg)
     for key, value in (
         ("pretrained_cfg_overlay", pretrained_cfg_overlay),
         ("cache_dir", cache_dir),
@@ -120,8 +122,6 @@ def _from_source(
     scheme: str, reference: str, pretrained: bool, cache_dir: str | Path | None
 ) -> tuple[str, Weights, dict[str, Any]]:
     """Return architecture, weights and constructor keywords that a source's config names."""
-    from hub.builder import weights_from_dict
-
     what = f"{scheme}:{reference}"
     source = open_source(scheme, reference, cache_dir)
     config = source.config()
@@ -139,7 +139,7 @@ def _from_source(
     except UnknownModelError as e:
         raise UnknownModelError(f"{what} holds a model that cannot be built here: {e}") from e
     weights = replace(
-        weights_from_dict({**described, **_label_fields(config)}),
+        Weights.from_dict({**described, **_label_fields(config)}),
         architecture=architecture,
         source=scheme,
         url=None,

@@ -1,4 +1,4 @@
-"""What hub raises and warns with. Every message says what was given, what is allowed, what to do."""
+"""What hub raises and warns with: what was given, what is allowed, what to do next."""
 
 
 class HubError(Exception):

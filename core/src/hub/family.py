@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from hub.errors import PluginError
+from hub.suggest import did_you_mean
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -92,6 +93,26 @@ class Weights:
     paper_ids: str | tuple[str, ...] | None = None
     notes: tuple[str, ...] | None = None
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Weights:
+        """Return the weights that a dict (of a config.json, say) describes; other keys are left."""
+        names = {f.name for f in fields(cls)}
+        return cls(**{k: _frozen(v) for k, v in data.items() if k in names})
+
+    def with_fields(self, overlay: Mapping[str, Any]) -> Weights:
+        """Return these weights with other values in some fields.
+
+        Raises:
+            TypeError: `Weights` has no such field.
+        """
+        names = {f.name for f in fields(self)}
+        for key in overlay.keys() - names:
+            raise TypeError(
+                f"{key!r} is no field of hub.Weights{did_you_mean(key, names)} "
+                f"Fields: {', '.join(sorted(names))}"
+            )
+        return replace(self, **{k: _frozen(v) for k, v in overlay.items()})
+
     @property
     def has_weights(self) -> bool:
         """Whether there is anything to load."""
@@ -117,6 +138,10 @@ class Weights:
         if hub_id and hub_id.endswith("/"):
             hub_id += f"{architecture}.{tag}" if tag else architecture
         return replace(self, architecture=architecture, tag=tag, hf_hub_id=hub_id)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 _SOURCE_FIELDS = {"url", "file", "state_dict", "hf_hub_id", "hf_hub_filename", "source"}

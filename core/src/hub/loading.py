@@ -266,7 +266,9 @@ def _check_fit(
         faults += [("missing", missing), ("not in the network", unexpected)]
     text = "; ".join(f"{len(names)} {what} ({_some(names)})" for what, names in faults if names)
     if text:
-        raise WeightsError(f"the weights do not fit {weights.architecture or 'the network'}: {text}")
+        raise WeightsError(
+            f"the weights do not fit {weights.architecture or 'the network'}: {text}"
+        )
 
 
 def _some(names: list[str], most: int = 3) -> str:

@@ -26,7 +26,16 @@ _NOT_WRITES = {"requires_grad_", "detach_", "retain_grad_", "share_memory_"}
 # Properties and shape queries: they read no values.
 _NOT_READS = {
     *("shape", "ndim", "dtype", "device", "requires_grad", "is_leaf", "is_meta", "grad", "layout"),
-    *("is_cuda", "is_sparse", "is_quantized", "is_nested", "grad_fn", "names", "itemsize", "nbytes"),
+    *(
+        "is_cuda",
+        "is_sparse",
+        "is_quantized",
+        "is_nested",
+        "grad_fn",
+        "names",
+        "itemsize",
+        "nbytes",
+    ),
     *("size", "dim", "numel", "nelement", "stride", "is_floating_point", "is_complex", "__len__"),
     *("is_contiguous", "element_size", "requires_grad_", "__hash__", "data_ptr", "__repr__"),
 }

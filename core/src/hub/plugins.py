@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import pluggy
 
@@ -100,6 +100,16 @@ class Host:
         """The hooks: `host.hook.hub_models()` asks every plugin."""
         return self.manager.hook
 
+    def absence(self, name: str) -> str:
+        """Return where what a plugin holds is, and why it is not here: "hub-vit, which ..."."""
+        plugin = self.plugins.get(name)
+        if plugin is None:
+            distribution = known()[name]["distribution"]
+            return f"{distribution}, which is not installed: pip install {distribution}"
+        if plugin.status == "blocked":
+            return f"{plugin}, which HUB_PLUGINS leaves out; add {name} to it or unset it"
+        return f"{plugin}, which could not be loaded: {type(plugin.error).__name__}: {plugin.error}"
+
     def _add(self, entry: Installed, *, blocked: bool) -> None:
         start = time.perf_counter()
         families: tuple[Family, ...] = ()
@@ -146,7 +156,7 @@ class Host:
         found: list[Family] = []
         for implementation in self.hook.hub_models.get_hookimpls():
             if implementation.plugin_name == plugin:
-                found.extend(implementation.function())
+                found.extend(cast("Iterable[Family]", implementation.function()))
         for family in found:
             if not isinstance(family, Family):
                 raise PluginError(

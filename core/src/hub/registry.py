@@ -5,7 +5,6 @@ from __future__ import annotations
 import fnmatch
 import functools
 import importlib
-import inspect
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -160,8 +159,7 @@ class Registry:
             raise self._unknown(parts)
         names = [f"{c.plugin}/{parts.architecture}" for c in claims]
         raise AmbiguousModelError(
-            f"{parts.architecture!r} is claimed by {len(names)} plugins; "
-            f"write {' or '.join(names)}"
+            f"{parts.architecture!r} is claimed by {len(names)} plugins; write {' or '.join(names)}"
         )
 
     def _forward(self, parts: ModelName) -> tuple[Architecture, str]:
@@ -174,43 +172,37 @@ class Registry:
         return found, parts.tag or tag
 
     def _check_plugin(self, plugin: str, model_name: str) -> None:
-        if plugin == LOCAL:
-            return
+        """Raise if the plugin that a name states is not there to be asked."""
         entry = self.host.plugins.get(plugin)
-        if entry is None:
-            official = plugins.known().get(plugin)
-            if official:
-                raise _missing(model_name, official["distribution"])
-            raise UnknownModelError(
-                f"{model_name!r}: there is no plugin {plugin!r}"
-                f"{did_you_mean(plugin, self.host.plugins)} Installed: "
-                f"{', '.join(self.host.plugins) or 'none'}. "
-                f"For a repository on the Hugging Face Hub write 'hf_hub:{model_name}', "
-                f"for a folder 'local-dir:{model_name}'"
-            )
-        self._check_status(entry, model_name)
+        if plugin == LOCAL or (entry is not None and entry.status == "loaded"):
+            return
+        if entry is not None or plugin in plugins.known():
+            raise self._absent(model_name, plugin)
+        raise UnknownModelError(
+            f"{model_name!r}: there is no plugin {plugin!r}"
+            f"{did_you_mean(plugin, self.host.plugins)} Installed: "
+            f"{', '.join(self.host.plugins) or 'none'}. "
+            f"For a repository on the Hugging Face Hub write 'hf_hub:{model_name}', "
+            f"for a folder 'local-dir:{model_name}'"
+        )
 
-    def _check_status(self, plugin: plugins.Plugin, model_name: str) -> None:
-        if plugin.status == "broken":
-            raise PluginError(
-                f"{model_name} cannot be built: {plugin} could not be loaded: "
-                f"{type(plugin.error).__name__}: {plugin.error}"
-            ) from plugin.error
-        if plugin.status == "blocked":
-            raise MissingPluginError(
-                f"{model_name} is in {plugin}, which HUB_PLUGINS leaves out; "
-                f"add {plugin.name} to it or unset it"
-            )
+    def _absent(self, model_name: str, plugin: str, others: Sequence[str] = ()) -> HubError:
+        text = f"{model_name} is in {self.host.absence(plugin)}"
+        if others:
+            text += f" (another network is {', '.join(others)})"
+        entry = self.host.plugins.get(plugin)
+        if entry is None or entry.status == "blocked":
+            return MissingPluginError(text)
+        error = PluginError(text)
+        error.__cause__ = entry.error
+        return error
 
     def _unknown(self, parts: ModelName) -> HubError:
         name = parts.architecture
         official = self._official.get(name)
         if official is not None and parts.plugin in ("", official):
-            installed = self.host.plugins.get(official)
-            if installed is None:
-                others = [f"{c.plugin}/{name}" for c in self.claims.get(name, [])]
-                return _missing(name, plugins.known()[official]["distribution"], others)
-            self._check_status(installed, name)
+            others = [f"{c.plugin}/{name}" for c in self.claims.get(name, [])]
+            return self._absent(name, official, others)
         here = [n for n, c in self.claims.items() if parts.plugin in ("", *(a.plugin for a in c))]
         where = f"plugin {parts.plugin} has no model" if parts.plugin else "unknown model"
         error = UnknownModelError(
@@ -223,11 +215,6 @@ class Registry:
             error = UnknownModelError(f"{error}. It may be in {names}, which could not be loaded")
             error.__cause__ = broken[0].error
         return error
-
-
-def _missing(model_name: str, distribution: str, others: Sequence[str] = ()) -> MissingPluginError:
-    text = f"{model_name} is in {distribution}, which is not installed: pip install {distribution}"
-    return MissingPluginError(text + (f" (another network is {', '.join(others)})" if others else ""))
 
 
 def load_object(reference: str) -> Any:
@@ -338,7 +325,7 @@ def _register(fn: _F, name: str | None) -> _F:
         name=name,
         plugin=LOCAL,
         module=fn.__module__.rpartition(".")[2],
-        entrypoint=_class_entrypoint(fn, name) if inspect.isclass(fn) else fn,
+        entrypoint=_class_entrypoint(fn, name) if isinstance(fn, type) else fn,
         weights=dict(default_cfg.cfgs) if default_cfg else {},
     )
     global _registry
@@ -392,8 +379,8 @@ def list_models(
         if name_matches_cfg and not _matches_cfg(architecture):
             continue
         if tags_too:
-            for tag, weights in (architecture.weights or {"": None}).items():
-                if not pretrained or (weights is not None and weights.has_weights):
+            for tag, weights in (architecture.weights or {"": Weights()}).items():
+                if not pretrained or weights.has_weights:
                     listed[f"{name}.{tag}" if tag else name] = name
         elif not pretrained or architecture.has_weights:
             listed[name] = name
@@ -455,9 +442,7 @@ def is_model_pretrained(model_name: str) -> bool:
     return tag in architecture.weights and architecture.weights[tag].has_weights
 
 
-def model_entrypoint(
-    model_name: str, module_filter: str | None = None
-) -> Callable[..., nn.Module]:
+def model_entrypoint(model_name: str, module_filter: str | None = None) -> Callable[..., nn.Module]:
     """Return the function that builds an architecture: `fn(pretrained=False, **kwargs)`.
 
     Args:

@@ -82,7 +82,11 @@ class HubRepository:
 
     def _fetch(self, filename: str) -> Path:
         from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+        from huggingface_hub.errors import (
+            HfHubHTTPError,
+            HFValidationError,
+            LocalEntryNotFoundError,
+        )
 
         what = f"hf-hub:{self.repo_id}" + (f"@{self._revision}" if self._revision else "")
         try:

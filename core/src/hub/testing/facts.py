@@ -1,7 +1,7 @@
 """Record what `hub info` shows of a plugin's networks without building them.
 
-    python -m hub.testing.facts acme          # writes facts.json into the package of plugin acme
-    python -m hub.testing.facts acme --check  # only says what differs
+python -m hub.testing.facts acme          # writes facts.json into the package of plugin acme
+python -m hub.testing.facts acme --check  # only says what differs
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def main() -> int:
         if not args.check:
             path.write_text(text)
     if args.check and not same:
-        print(f"facts.json of {plugin} is not up to date: python -m hub.testing.facts {plugin.name}")
+        print(
+            f"facts.json of {plugin} is not up to date: python -m hub.testing.facts {plugin.name}"
+        )
     return int(args.check and not same)
 
 

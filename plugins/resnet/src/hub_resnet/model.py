@@ -122,7 +122,9 @@ class ResNet(Backbone):
         blocks = [block] * 4 if isinstance(block, str) or callable(block) else block
         rates = calculate_drop_path_rates(drop_path_rate, layers, stagewise=True)
         drop_blocks = _drop_blocks(drop_block_rate)
-        shortcut = avg_shortcut if avg_down else partial(conv_shortcut, kernel_size=down_kernel_size)
+        shortcut = (
+            avg_shortcut if avg_down else partial(conv_shortcut, kernel_size=down_kernel_size)
+        )
         reduction, dilation = 4, 1
         for i, planes in enumerate(channels):
             stride = 1 if i == 0 else 2
