@@ -102,7 +102,7 @@ def drop_block_2d(
         gamma
     )
     grown = F.max_pool2d(seeds, side, stride=1, padding=side // 2)
-    dropped = grown[..., :height, :width]  # an even side yields one more row and column
+    dropped = grown[..., -height:, -width:]  # an even side yields one more row and column
     keep = 1 - dropped
     if with_noise:
         fill = torch.randn_like(keep) * dropped
