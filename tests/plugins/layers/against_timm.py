@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Hold hub_layers against timm: same keys, same weights, same outputs. Exit status 1 on a difference.
 
 Run by developers, not by pytest, with the reference group installed:
@@ -14,11 +15,10 @@ import torch
 from torch import nn
 
 warnings.filterwarnings("ignore")
+import hub_layers as ours  # noqa: E402
 import timm.layers as theirs  # noqa: E402
 import timm.layers.gather_excite as broken  # noqa: E402
 from timm.layers import adaptive_avgmax_pool, cbam, grn, pool2d_same  # noqa: E402
-
-import hub_layers as ours  # noqa: E402
 
 # timm 1.0.31 passes device and dtype by position in GatherExcite, which raises or sets a norm's eps; see them right.
 _mlp, _conv = broken.ConvMlp, broken.create_conv2d
@@ -406,7 +406,7 @@ def heads():
     for kind, conv, fmt, k in itertools.product(
         ("", "avg", "catavgmax", "fast"), (True, False), ("NCHW", "NHWC"), (5, 0)
     ):
-        if conv and fmt == "NHWC" or not kind and not conv and fmt == "NCHW" and k:
+        if (conv and fmt == "NHWC") or (not kind and not conv and fmt == "NCHW" and k):
             continue
         shape = MAP if fmt == "NCHW" else LAST
         kwargs = dict(pool_type=kind, use_conv=conv, input_fmt=fmt)

@@ -1,9 +1,8 @@
+import hub_layers as L
 import pytest
 import torch
-from torch import nn
-
-import hub_layers as L
 from hub_layers.eca import eca_kernel_size
+from torch import nn
 
 X = torch.randn(2, 16, 6, 5, generator=torch.Generator().manual_seed(0))
 NAMES = ["se", "ese", "eca", "ecam", "ceca", "ge", "gc", "gca", "cbam", "lcbam"]
@@ -90,5 +89,5 @@ def test_gather_excite_gathers_over_its_extent():
     names = [n for n, _ in L.GatherExcite(16, extra_params=True, extent=4).gather.named_children()]
     assert names == ["conv1", "norm1", "act1", "conv2", "norm2"]
     for bad in (dict(extent=0), dict(extent=3)):
-        with pytest.raises(ValueError, match="feat_size|extent=3"):
+        with pytest.raises(ValueError, match=r"feat_size|extent=3"):
             L.GatherExcite(16, extra_params=True, **bad)

@@ -1,8 +1,7 @@
+import hub_layers as L
 import pytest
 import torch
 from torch import nn
-
-import hub_layers as L
 
 
 def test_drop_path_zeroes_samples_and_keeps_the_expectation():

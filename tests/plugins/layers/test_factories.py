@@ -1,10 +1,9 @@
 from functools import partial
 
+import hub_layers as L
 import pytest
 import torch
 from torch import nn
-
-import hub_layers as L
 
 CASES = [
     (L.get_act_layer, "silo", "silu"),
@@ -91,7 +90,7 @@ def test_norm_class_stands_for_its_norm_act():
         partial(L.BatchNormAct2d, act_layer=nn.Tanh), 8, act_layer="relu"
     )
     assert isinstance(kept.act, nn.Tanh)
-    with pytest.raises(ValueError, match="no norm.act counterpart"):
+    with pytest.raises(ValueError, match=r"no norm.act counterpart"):
         L.get_norm_act_layer(nn.InstanceNorm2d)
 
 
@@ -113,7 +112,7 @@ def test_conv_padding_by_name():
     assert type(L.create_conv2d(4, 8, 3, stride=2, padding="same")) is L.Conv2dSame
     assert L.create_conv2d(4, 8, 3, depthwise=True).groups == 4
     for bad in (dict(padding="sme"), dict(num_experts=4)):
-        with pytest.raises(ValueError, match="sme|num_experts=4"):
+        with pytest.raises(ValueError, match=r"sme|num_experts=4"):
             L.create_conv2d(4, 8, 3, **bad)
     with pytest.raises(ValueError, match="mixed convolution"):
         L.create_conv2d(4, 8, [3, 5])

@@ -1,8 +1,7 @@
+import hub_layers as L
 import pytest
 import torch
 from torch import nn
-
-import hub_layers as L
 
 X = torch.randn(2, 8, 5, 4, generator=torch.Generator().manual_seed(0)) * 3 + 1
 

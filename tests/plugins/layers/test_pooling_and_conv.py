@@ -1,9 +1,8 @@
+import hub_layers as L
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-
-import hub_layers as L
 
 X = torch.randn(2, 8, 7, 6, generator=torch.Generator().manual_seed(0))
 KINDS = ["avg", "max", "avgmax", "catavgmax"]

@@ -95,8 +95,8 @@ def drop_block_2d(
     """
     batch, channels, height, width = x.shape
     side = min(block_size, height, width)
-    # The rate is the paper's, for centres whose block fits into the map. Like timm, centres are drawn
-    # everywhere, so that blocks nearly as large as the map drop more than drop_prob.
+    # The rate is the paper's, for centres whose block fits into the map. As in timm, centres are
+    # drawn everywhere, so that blocks nearly as large as the map drop more than drop_prob.
     centres = (height - side + 1) * (width - side + 1)
     gamma = gamma_scale * drop_prob * height * width / side**2 / centres
     seeds = x.new_empty((batch, 1 if couple_channels else channels, height, width)).bernoulli_(
