@@ -122,8 +122,7 @@ class CbamModule(nn.Module):
         dtype: type of the parameters.
     """
 
-    channel_attn: type[ChannelAttn] = ChannelAttn
-    spatial_attn: type[SpatialAttn] = SpatialAttn
+    light = False
 
     def __init__(
         self,
@@ -141,8 +140,13 @@ class CbamModule(nn.Module):
         super().__init__()
         factory: dict[str, Any] = dict(device=device, dtype=dtype)
         mlp = rd_ratio, rd_channels, rd_divisor, act_layer, gate_layer, mlp_bias
-        self.channel = self.channel_attn(channels, *mlp, **factory)
-        self.spatial = self.spatial_attn(spatial_kernel_size, gate_layer, **factory)
+        channel, spatial = (
+            (LightChannelAttn, LightSpatialAttn) if self.light else (ChannelAttn, SpatialAttn)
+        )
+        self.channel = channel(channels, *mlp, **factory)
+        # timm's light kind gates positions by a sigmoid whatever `gate_layer` says.
+        gate = "sigmoid" if self.light else gate_layer
+        self.spatial = spatial(spatial_kernel_size, gate, **factory)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x: (B, C, H, W). Returns: the same shape."""
@@ -150,7 +154,6 @@ class CbamModule(nn.Module):
 
 
 class LightCbamModule(CbamModule):
-    """`CbamModule` of the two light kinds."""
+    """`CbamModule` of the two light kinds; `gate_layer` is that of the channels only."""
 
-    channel_attn = LightChannelAttn
-    spatial_attn = LightSpatialAttn
+    light = True

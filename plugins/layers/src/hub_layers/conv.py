@@ -101,7 +101,8 @@ def create_conv2d(
     """
     if isinstance(kernel_size, list):
         raise ValueError(
-            f"kernel_size={kernel_size!r}: a list means a mixed convolution, which hub_layers does not have yet; "
+            f"kernel_size={kernel_size!r}: a list means a mixed convolution, which "
+            "hub_layers does not have yet; "
             "give a number or a tuple (height, width)"
         )
     if num_experts > 0:

@@ -95,14 +95,15 @@ def drop_block_2d(
     """
     batch, channels, height, width = x.shape
     side = min(block_size, height, width)
-    # Section 3.3 of the paper: a centre may lie where its whole block fits into the map.
+    # The rate is the paper's, for centres whose block fits into the map. As in timm, centres are
+    # drawn everywhere, so that blocks nearly as large as the map drop more than drop_prob.
     centres = (height - side + 1) * (width - side + 1)
     gamma = gamma_scale * drop_prob * height * width / side**2 / centres
     seeds = x.new_empty((batch, 1 if couple_channels else channels, height, width)).bernoulli_(
         gamma
     )
     grown = F.max_pool2d(seeds, side, stride=1, padding=side // 2)
-    dropped = grown[..., :height, :width]  # an even side yields one more row and column
+    dropped = grown[..., -height:, -width:]  # an even side yields one more row and column
     keep = 1 - dropped
     if with_noise:
         fill = torch.randn_like(keep) * dropped

@@ -82,7 +82,7 @@ def resolve_layer(
 
 @functools.lru_cache(maxsize=256)
 def accepts(factory: LayerFactory, parameter: str) -> bool:
-    """Whether `factory(..., parameter=...)` is a valid call; a catch-all `**kwargs` does not count."""
+    """Whether `factory(..., parameter=...)` is valid; a catch-all `**kwargs` does not count."""
     try:
         return parameter in inspect.signature(factory).parameters
     except (TypeError, ValueError):  # builtins without a signature

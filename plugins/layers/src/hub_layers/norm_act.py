@@ -189,7 +189,7 @@ class GroupNorm1Act(NormAct, GroupNorm1):
 
 
 class LayerNormAct(NormAct, LayerNorm):
-    """`LayerNorm` + drop + activation; see `NormAct`. Note the eps, which is not `LayerNorm`'s."""
+    """`LayerNorm` + drop + activation; see `NormAct`. The eps is not `LayerNorm`'s."""
 
     def __init__(
         self,
@@ -209,7 +209,7 @@ class LayerNormAct(NormAct, LayerNorm):
 
 
 class LayerNormAct2d(NormAct, LayerNorm2d):
-    """`LayerNorm2d` + drop + activation; see `NormAct`. Note the eps, which is not `LayerNorm2d`'s."""
+    """`LayerNorm2d` + drop + activation; see `NormAct`. The eps is not `LayerNorm2d`'s."""
 
     def __init__(
         self,
