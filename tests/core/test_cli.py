@@ -99,10 +99,7 @@ def test_unknown_command_is_told_with_the_plugin_that_has_it(capsys, monkeypatch
     monkeypatch.setenv("HUB_PLUGINS", "resnet")
     hub.refresh()
     _, _, err = run(capsys, "predict", "x.png")
-    assert (
-        f"`hub predict` is in plugin data (hub-data {hub.__version__}), which HUB_PLUGINS leaves out"
-        in err
-    )
+    assert f"`hub predict` is in plugin data (hub-data {hub.__version__}), which HUB_PLUGINS" in err
 
 
 def test_command_of_a_plugin(capsys, install):

@@ -5,7 +5,7 @@ for another without asking. The fused kernels of torch are used wherever there i
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, overload
 
 import torch
 import torch.nn.functional as F
@@ -180,6 +180,12 @@ ACTIVATION_FNS: NameTable[ActFn] = NameTable(
 )
 
 
+@overload
+def get_act_layer(name: LayerType = ...) -> LayerFactory: ...
+@overload
+def get_act_layer(name: None) -> None: ...
+@overload
+def get_act_layer(name: LayerType | None) -> LayerFactory | None: ...
 def get_act_layer(name: LayerType | None = "relu") -> LayerFactory | None:
     """Activation class of this name; a class or partial stays as it is, `None`/`""` -> `None`.
 
@@ -195,7 +201,7 @@ def get_act_fn(name: str | ActFn | None = "relu") -> ActFn | None:
     Raises:
         UnknownLayerError: no activation function has this name.
     """
-    return ACTIVATION_FNS[name] if name and isinstance(name, str) else (name or None)  # type: ignore[return-value]
+    return ACTIVATION_FNS[name] if name and isinstance(name, str) else (name or None)
 
 
 def create_act_layer(

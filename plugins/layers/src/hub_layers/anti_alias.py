@@ -2,7 +2,7 @@
 
 import functools
 import math
-from typing import Any
+from typing import Any, overload
 
 import torch
 import torch.nn.functional as F
@@ -83,6 +83,27 @@ ANTI_ALIAS: NameTable[LayerFactory] = NameTable(
 )
 
 
+@overload
+def create_aa(
+    aa_layer: LayerType | None,
+    channels: int | None = ...,
+    stride: int = ...,
+    enable: bool = ...,
+    noop: LayerFactory = ...,
+    device: Any = ...,
+    dtype: Any = ...,
+) -> nn.Module: ...
+@overload
+def create_aa(
+    aa_layer: LayerType | None,
+    channels: int | None = ...,
+    stride: int = ...,
+    enable: bool = ...,
+    *,
+    noop: None,
+    device: Any = ...,
+    dtype: Any = ...,
+) -> nn.Module | None: ...
 def create_aa(
     aa_layer: LayerType | None,
     channels: int | None = None,

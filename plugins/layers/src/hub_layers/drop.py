@@ -1,6 +1,7 @@
 """Regularization by leaving things out: residual branches, blocks of a map, patches."""
 
 from collections.abc import Sequence
+from typing import Literal, overload
 
 import torch
 import torch.nn.functional as F
@@ -47,6 +48,14 @@ class DropPath(nn.Module):
         return f"drop_prob={self.drop_prob:.3f}"
 
 
+@overload
+def calculate_drop_path_rates(
+    drop_path_rate: float, depths: int | Sequence[int], stagewise: Literal[False] = ...
+) -> list[float]: ...
+@overload
+def calculate_drop_path_rates(
+    drop_path_rate: float, depths: Sequence[int], stagewise: Literal[True]
+) -> list[list[float]]: ...
 def calculate_drop_path_rates(
     drop_path_rate: float, depths: int | Sequence[int], stagewise: bool = False
 ) -> list[float] | list[list[float]]:
@@ -68,7 +77,7 @@ def calculate_drop_path_rates(
         return rates.tolist()
     if isinstance(depths, int):
         raise ValueError(f"stagewise rates need the blocks per stage, got depths={depths}")
-    return [stage.tolist() for stage in rates.split(list(depths))]
+    return [stage.tolist() for stage in torch.split(rates, list(depths))]
 
 
 def drop_block_2d(

@@ -9,7 +9,7 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, overload
 
 from torch import nn
 
@@ -62,6 +62,14 @@ class NameTable(Mapping[str, Entry], Generic[Entry]):
         return f"unknown {self.kind} {name!r}.{hint} Known: {', '.join(self.entries)}"
 
 
+@overload
+def resolve_layer(table: Mapping[str, LayerFactory], layer: LayerType) -> LayerFactory: ...
+@overload
+def resolve_layer(table: Mapping[str, LayerFactory], layer: None) -> None: ...
+@overload
+def resolve_layer(
+    table: Mapping[str, LayerFactory], layer: LayerType | None
+) -> LayerFactory | None: ...
 def resolve_layer(
     table: Mapping[str, LayerFactory], layer: LayerType | None
 ) -> LayerFactory | None:

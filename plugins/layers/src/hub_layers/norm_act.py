@@ -435,7 +435,7 @@ def _synchronized(process_group: Any) -> Callable[[nn.Module], nn.Module | None]
         if isinstance(module, nn.SyncBatchNorm):
             return module
         if not isinstance(module, NormAct):
-            return nn.SyncBatchNorm.convert_sync_batchnorm(module, process_group)
+            return nn.SyncBatchNorm.convert_sync_batchnorm(module, process_group)  # type: ignore[no-untyped-call]
         state = module.state_dict(keep_vars=True)
         like = next((dict(device=t.device, dtype=t.dtype) for t in state.values()), {})
         flags = module.affine, module.track_running_stats

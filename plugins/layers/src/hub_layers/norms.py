@@ -7,7 +7,7 @@ them.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
 import torch
 import torch.nn.functional as F
@@ -298,6 +298,12 @@ NORMS: NameTable[LayerFactory] = NameTable(
 )
 
 
+@overload
+def get_norm_layer(norm_layer: LayerType) -> LayerFactory: ...
+@overload
+def get_norm_layer(norm_layer: None) -> None: ...
+@overload
+def get_norm_layer(norm_layer: LayerType | None) -> LayerFactory | None: ...
 def get_norm_layer(norm_layer: LayerType | None) -> LayerFactory | None:
     """Norm class of this name; a class or partial is returned as it is, `None`/`""` -> `None`.
 

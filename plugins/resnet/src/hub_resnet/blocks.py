@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from hub_layers import AvgPool2dSame, create_aa, create_attn, get_padding
+from hub_layers import AvgPool2dSame, LayerFactory, create_aa, create_attn
+from hub_layers.names import NameTable
 from torch import Tensor, nn
-
-Layer = Callable[..., nn.Module]
 
 
 class BasicBlock(nn.Module):
@@ -48,8 +47,8 @@ class BasicBlock(nn.Module):
         reduce_first: int = 1,
         dilation: int = 1,
         first_dilation: int | None = None,
-        act_layer: Layer = nn.ReLU,
-        norm_layer: Layer = nn.BatchNorm2d,
+        act_layer: LayerFactory = nn.ReLU,
+        norm_layer: LayerFactory = nn.BatchNorm2d,
         attn_layer: Any = None,
         attn_args: Mapping[str, Any] | None = None,
         aa_layer: Any = None,
@@ -117,8 +116,8 @@ class Bottleneck(nn.Module):
         reduce_first: int = 1,
         dilation: int = 1,
         first_dilation: int | None = None,
-        act_layer: Layer = nn.ReLU,
-        norm_layer: Layer = nn.BatchNorm2d,
+        act_layer: LayerFactory = nn.ReLU,
+        norm_layer: LayerFactory = nn.BatchNorm2d,
         attn_layer: Any = None,
         attn_args: Mapping[str, Any] | None = None,
         aa_layer: Any = None,
@@ -183,16 +182,18 @@ def conv_shortcut(
     stride: int,
     dilation: int,
     first_dilation: int,
-    norm_layer: Layer,
+    norm_layer: LayerFactory,
     kernel_size: int = 1,
 ) -> nn.Sequential:
     """Return the projection of the paper: a strided convolution and a norm."""
     if stride == 1 and dilation == 1:
         kernel_size = 1
     spread = first_dilation if kernel_size > 1 else 1
-    padding = get_padding(kernel_size, stride, spread)
     conv = nn.Conv2d(
-        *(in_chans, out_chans, kernel_size, stride, padding), dilation=spread, bias=False
+        *(in_chans, out_chans, kernel_size, stride),
+        padding=((stride - 1) + spread * (kernel_size - 1)) // 2,
+        dilation=spread,
+        bias=False,
     )
     return nn.Sequential(conv, norm_layer(out_chans))
 
@@ -204,7 +205,7 @@ def avg_shortcut(
     stride: int,
     dilation: int,
     first_dilation: int,
-    norm_layer: Layer,
+    norm_layer: LayerFactory,
 ) -> nn.Sequential:
     """Return the shortcut of ResNet-D (arXiv:1812.01187, figure 2c): pool, then project."""
     pool: nn.Module = nn.Identity()
@@ -221,4 +222,6 @@ def _zero_scale(norm: nn.Module) -> None:
         nn.init.zeros_(norm.weight)  # type: ignore[arg-type]
 
 
-BLOCKS = {"basic": BasicBlock, "bottleneck": Bottleneck}
+Block = type[BasicBlock] | type[Bottleneck]
+
+BLOCKS: NameTable[Block] = NameTable("block", {"basic": BasicBlock, "bottleneck": Bottleneck})

@@ -21,6 +21,8 @@ from hub import Backbone, FeatureInfo
 from hub_layers import (
     DropBlock2d,
     DropPath,
+    LayerFactory,
+    LayerType,
     calculate_drop_path_rates,
     create_aa,
     create_classifier,
@@ -32,14 +34,13 @@ from torch import Tensor, nn
 from hub_resnet.blocks import (
     BLOCKS,
     BasicBlock,
+    Block,
     Bottleneck,
-    Layer,
     avg_shortcut,
     conv3x3,
     conv_shortcut,
 )
 
-Block = type[BasicBlock] | type[Bottleneck]
 #: Channels of the stem's convolutions; per stage its output and those inside each block.
 PrunedWidths = tuple[Sequence[int], Sequence[tuple[int, Sequence[Sequence[int]]]]]
 
@@ -96,8 +97,8 @@ class ResNet(Backbone):
         down_kernel_size: int = 1,
         avg_down: bool = False,
         channels: Sequence[int] = (64, 128, 256, 512),
-        act_layer: str | Layer = "relu",
-        norm_layer: str | Layer = "batchnorm2d",
+        act_layer: LayerType = "relu",
+        norm_layer: LayerType = "batchnorm2d",
         aa_layer: Any = None,
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
@@ -113,34 +114,28 @@ class ResNet(Backbone):
         self.in_chans = in_chans
         self.drop_rate = drop_rate
         act, norm = get_act_layer(act_layer), get_norm_layer(norm_layer)
-        stem_widths, stage_widths = pruned_widths or (None, [None] * 4)
+        stem_widths, stage_widths = pruned_widths or (None, (None, None, None, None))
 
         width = self._build_stem(stem_type, stem_width, stem_widths, act, norm)
         self.maxpool = _stem_pool(width, replace_stem_pool, aa_layer, act, norm)
         levels = [dict(num_chs=width, reduction=2, module="act1")]
 
-        blocks = [block] * 4 if isinstance(block, str) or callable(block) else block
+        kinds = (block,) * 4 if isinstance(block, str | type) else block
         rates = calculate_drop_path_rates(drop_path_rate, layers, stagewise=True)
         drop_blocks = _drop_blocks(drop_block_rate)
         shortcut = (
             avg_shortcut if avg_down else partial(conv_shortcut, kernel_size=down_kernel_size)
         )
-        reduction, dilation = 4, 1
-        for i, planes in enumerate(channels):
-            stride = 1 if i == 0 else 2
-            before = dilation
-            if reduction * stride > output_stride:
-                stride, dilation = 1, dilation * stride
-            reduction *= stride
+        for i, (stride, dilations, reduction) in enumerate(_strides(output_stride)):
+            name = f"layer{i + 1}"
             stage, width = _make_stage(
-                BLOCKS[blocks[i]] if isinstance(blocks[i], str) else blocks[i],
+                kinds[i],
                 width,
-                planes,
+                channels[i],
                 widths=stage_widths[i],
                 shortcut=shortcut,
                 stride=stride,
-                dilation=dilation,
-                first_dilation=before,
+                dilations=dilations,
                 drop_path_rates=rates[i],
                 drop_block=drop_blocks[i],
                 act_layer=act,
@@ -151,8 +146,8 @@ class ResNet(Backbone):
                 reduce_first=block_reduce_first,
                 **(block_args or {}),
             )
-            self.add_module(f"layer{i + 1}", stage)
-            levels.append(dict(num_chs=width, reduction=reduction, module=f"layer{i + 1}"))
+            self.add_module(name, stage)
+            levels.append(dict(num_chs=width, reduction=reduction, module=name))
 
         self.feature_info = FeatureInfo(levels)
         self.num_features = self.head_hidden_size = width
@@ -160,7 +155,12 @@ class ResNet(Backbone):
         self.init_weights(zero_init_last)
 
     def _build_stem(
-        self, kind: str, width: int, widths: Sequence[int] | None, act: Layer, norm: Layer
+        self,
+        kind: str,
+        width: int,
+        widths: Sequence[int] | None,
+        act: LayerFactory,
+        norm: LayerFactory,
     ) -> int:
         """Set conv1, bn1 and act1; return how many channels they give."""
         if kind not in _STEMS:
@@ -211,13 +211,14 @@ _STEMS: dict[str, Callable[[int], tuple[int, int, int]]] = {
 }
 
 
-def _stem_pool(width: int, replace: bool, aa_layer: Any, act: Layer, norm: Layer) -> nn.Module:
+def _stem_pool(
+    width: int, replace: bool, aa_layer: Any, act: LayerFactory, norm: LayerFactory
+) -> nn.Module:
     """Return what halves the map after the stem; named maxpool whatever it is."""
     if replace:
-        convs = [conv3x3(width, width, 1 if aa_layer else 2)]
-        if aa_layer:
-            convs.append(create_aa(aa_layer, channels=width, stride=2))
-        return nn.Sequential(*convs, norm(width), act(inplace=True))
+        conv = conv3x3(width, width, 1 if aa_layer else 2)
+        blurs = [create_aa(aa_layer, channels=width, stride=2)] if aa_layer else []
+        return nn.Sequential(conv, *blurs, norm(width), act(inplace=True))
     if aa_layer is None:
         return nn.MaxPool2d(3, 2, padding=1)
     blur = create_aa(aa_layer, channels=width, stride=2)
@@ -235,39 +236,57 @@ def _drop_blocks(rate: float) -> list[Callable[[], nn.Module]]:
     return [nn.Identity, nn.Identity, third, fourth]
 
 
+def _strides(output_stride: int) -> Iterator[tuple[int, tuple[int, int], int]]:
+    """Yield per stage: its stride, dilation of its first block and of the rest, reduction."""
+    reduction, dilation = 4, 1
+    for stride in (1, 2, 2, 2):
+        before = dilation
+        if reduction * stride > output_stride:
+            stride, dilation = 1, dilation * stride
+        reduction *= stride
+        yield stride, (before, dilation), reduction
+
+
 def _make_stage(
-    block: Block,
+    kind: str | Block,
     in_chans: int,
     planes: int,
     *,
     widths: tuple[int, Sequence[Sequence[int]]] | None,
     shortcut: Callable[..., nn.Module],
     stride: int,
-    dilation: int,
-    first_dilation: int,
+    dilations: tuple[int, int],
     drop_path_rates: Sequence[float],
-    norm_layer: Layer,
+    norm_layer: LayerFactory,
     **kwargs: Any,
 ) -> tuple[nn.Sequential, int]:
     """Return one block per drop-path rate, and how many channels they give."""
+    block = BLOCKS[kind] if isinstance(kind, str) else kind
     out, inner = widths or (planes * block.expansion, None)
-    blocks = []
+    first_dilation, dilation = dilations
+    blocks: list[nn.Module] = []
     for i, rate in enumerate(drop_path_rates):
-        step = stride if i == 0 else 1
-        dilations = dict(dilation=dilation, first_dilation=dilation if i else first_dilation)
         downsample = None
         if i == 0 and (stride > 1 or in_chans != out):
-            downsample = shortcut(in_chans, out, stride=step, norm_layer=norm_layer, **dilations)
+            downsample = shortcut(
+                in_chans,
+                out,
+                stride=stride,
+                dilation=dilation,
+                first_dilation=first_dilation,
+                norm_layer=norm_layer,
+            )
         blocks.append(
             block(
                 in_chans,
                 planes,
-                stride=step,
+                stride=1 if i else stride,
                 downsample=downsample,
+                dilation=dilation,
+                first_dilation=dilation if i else first_dilation,
                 norm_layer=norm_layer,
                 drop_path=DropPath(rate) if rate else None,
                 widths=(*inner[i], out) if inner else None,
-                **dilations,
                 **kwargs,
             )
         )
