@@ -1,6 +1,6 @@
 """Whole processes, hub against timm: list names, import, build a network.
 
-    uv run --group reference python tests/benchmarks/cold_start.py
+uv run --group reference python tests/benchmarks/cold_start.py
 """
 
 import argparse

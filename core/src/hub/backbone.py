@@ -159,13 +159,13 @@ class Backbone(nn.Module):
             if index + 1 == self._num_levels:
                 break
 
-    def run(self, stage: Iterable[nn.Module], x: Tensor) -> Tensor:
+    def run(self, stage: nn.Sequential, x: Tensor) -> Tensor:
         """Run the blocks of a stage, each recomputed in the backward pass if so set."""
+        if not (self.grad_checkpointing and self.training and torch.is_grad_enabled()):
+            out: Tensor = stage(x)  # called as a module, so that its hooks fire
+            return out
         for block in stage:
-            if self.grad_checkpointing and self.training and torch.is_grad_enabled():
-                x = checkpoint(block, x, use_reentrant=False)
-            else:
-                x = block(x)
+            x = checkpoint(block, x, use_reentrant=False)
         return x
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:

@@ -58,8 +58,16 @@ def create_classifier(
         device: where the parameters live.
         dtype: type of the parameters.
 
+    Raises:
+        ValueError: a linear classifier without a pool.
+
     Returns: (pool, linear), or (pool, dropout, linear) if `drop_rate` is given.
     """
+    if not pool_type and num_classes > 0 and not use_conv and input_fmt == "NCHW":
+        raise ValueError(
+            f"without a pool (pool_type={pool_type!r}) a linear classifier for {num_classes} "
+            "classes has nothing to see: name a pool, or use num_classes=0"
+        )
     kind = pool_type, use_conv, input_fmt
     pool, fc = _pool_and_linear(num_features, num_classes, *kind, device=device, dtype=dtype)
     return (pool, fc) if drop_rate is None else (pool, nn.Dropout(drop_rate), fc)
