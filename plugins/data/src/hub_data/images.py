@@ -1,0 +1,98 @@
+"""Finding image files and opening them the way a network needs them."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+IMAGE_EXTENSIONS = (
+    ".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"
+)  # fmt: skip
+_MODES = {1: "L", 3: "RGB"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file to read, or a request that led to none.
+
+    Args:
+        path: the file, or the request.
+        problem: why there is no file; empty where there is one.
+    """
+
+    path: str
+    problem: str = ""
+
+
+def find_images(requests: Iterable[str | Path]) -> Iterator[Found]:
+    """Yield the files that `requests` stand for, in their order.
+
+    A file is taken whatever its name. A folder stands for all files in it and below that have one
+    of `IMAGE_EXTENSIONS` and are not hidden, in natural order (2 before 10). What does not exist
+    is tried as a pattern (`*`, `?`, `[...]`, `**`).
+    """
+    for request in map(str, requests):
+        paths = [request]
+        if not os.path.exists(request):
+            paths = sorted(glob.glob(request, recursive=True), key=_natural)
+        if not paths:
+            is_pattern = glob.has_magic(request)
+            yield Found(request, "nothing matches" if is_pattern else "no such file or folder")
+        for path in paths:
+            yield from _files(path)
+
+
+def load_image(path: str | Path, in_chans: int = 3) -> Image.Image:
+    """Read an image file, upright, in the mode of a network with `in_chans` input channels.
+
+    The orientation that a camera noted (EXIF) is applied, so the network sees what viewers show.
+    Alpha is dropped, 16-bit values are scaled to 8 bits, of an animation the first frame is taken.
+
+    Returns:
+        An image of mode L for one channel, RGB for three.
+
+    Raises:
+        ValueError: `in_chans` is neither 1 nor 3.
+        OSError: the file cannot be read or decoded; PIL raises other errors for some damages.
+    """
+    if in_chans not in _MODES:
+        raise ValueError(f"image files are read with 1 or 3 channels, not {in_chans}")
+    with Image.open(path) as file:
+        image = ImageOps.exif_transpose(file)
+        image.load()
+    if image.mode.startswith("I"):  # 16 bits per value, in I;16, I;16B or, from older PIL, I
+        scaled = np.asarray(image).astype(np.float64).clip(0, 65535) / 257
+        image = Image.fromarray(scaled.round().astype(np.uint8))
+    if "transparency" in image.info:
+        image = image.convert("RGBA")  # PIL warns where a palette with alpha goes to RGB directly
+    return image.convert(_MODES[in_chans])
+
+
+def _files(path: str) -> Iterator[Found]:
+    if not os.path.isdir(path):
+        yield Found(path)
+        return
+    files = [
+        os.path.join(folder, name)
+        for folder, _, names in os.walk(path)
+        for name in names
+        if name.lower().endswith(IMAGE_EXTENSIONS) and not name.startswith(".")
+    ]
+    if not files:
+        yield Found(path, "no image in this folder, looked for " + " ".join(IMAGE_EXTENSIONS))
+    yield from map(Found, sorted(files, key=_natural))
+
+
+def _natural(path: str) -> list[list[str | int]]:
+    """Return a key that sorts by folder, and numbers by value."""
+    return [
+        [int(part) if part.isdecimal() else part.casefold() for part in re.split(r"(\d+)", name)]
+        for name in Path(path).parts
+    ]
