@@ -50,6 +50,42 @@ if TYPE_CHECKING:
         str_to_pil_interp,
     )
 
+__all__ = [
+    "DEFAULT_CROP_MODE",
+    "DEFAULT_CROP_PCT",
+    "IMAGENET_DEFAULT_MEAN",
+    "IMAGENET_DEFAULT_STD",
+    "IMAGENET_DPN_MEAN",
+    "IMAGENET_DPN_STD",
+    "IMAGENET_INCEPTION_MEAN",
+    "IMAGENET_INCEPTION_STD",
+    "IMAGE_EXTENSIONS",
+    "OPENAI_CLIP_MEAN",
+    "OPENAI_CLIP_STD",
+    "CenterCropOrPad",
+    "Classifier",
+    "Compose",
+    "MaybePILToTensor",
+    "MaybeToTensor",
+    "Normalize",
+    "Prediction",
+    "Resize",
+    "ResizeKeepRatio",
+    "Result",
+    "TrimBorder",
+    "center_crop_or_pad",
+    "create_transform",
+    "find_images",
+    "imagenet_labels",
+    "interp_mode_to_str",
+    "label_names",
+    "load_image",
+    "resolve_data_config",
+    "resolve_model_data_config",
+    "str_to_interp_mode",
+    "str_to_pil_interp",
+]
+
 _MODULES = {
     "hub_data.config": (
         "DEFAULT_CROP_MODE DEFAULT_CROP_PCT IMAGENET_DEFAULT_MEAN IMAGENET_DEFAULT_STD "

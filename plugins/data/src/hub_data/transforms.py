@@ -245,19 +245,22 @@ def center_crop_or_pad(
     if left >= 0 and top >= 0:
         return image.crop((left, top, left + width, top + height))
     if padding_mode == "constant":
-        color = fill if isinstance(fill, Sequence) else (fill,) * len(image.getbands())
-        canvas = Image.new(image.mode, (width, height), tuple(color))
+        bands = len(image.getbands())
+        color = (fill,) if isinstance(fill, int) else tuple(fill)
+        canvas = Image.new(image.mode, (width, height), color * bands if len(color) == 1 else color)
         canvas.paste(image, (-left, -top))
         return canvas
     before = max(0, -top), max(0, -left)
     missing = height - image.height, width - image.width
     pads = [(first, max(0, total - first)) for first, total in zip(before, missing, strict=True)]
     pixels = np.asarray(image)
-    padded = np.pad(pixels, (pads + [(0, 0)])[: pixels.ndim], mode=padding_mode)  # type: ignore[call-overload]
+    if pixels.ndim == 3:
+        pads.append((0, 0))
+    padded = np.pad(pixels, pads, mode=padding_mode)  # type: ignore[call-overload]
     return center_crop_or_pad(Image.fromarray(padded), output_size)
 
 
-def create_transform(
+def create_transform(  # noqa: D417 (what does nothing here is not described)
     input_size: int | Sequence[int] = 224,
     is_training: bool = False,
     no_aug: bool = False,
@@ -301,7 +304,7 @@ def create_transform(
         std: standard deviation per channel of images in [0, 1].
         crop_pct: share of the resized image that the crop keeps; None or 0 for 0.875.
         crop_mode: "center" (default) covers the crop and cuts off what sticks out, "squash"
-            changes the ratio of the image, "border" shows all of it and pads with black.
+            changes the ratio of the image, "border" shows all of it and pads with `mean`.
         crop_border_pixels: pixels to cut off on each side before anything else.
         use_prefetcher: return uint8 values; the loader normalises on the device.
         normalize: False returns uint8 values too.
@@ -327,9 +330,11 @@ def create_transform(
     steps: list[Callable[[Any], Any]] = []
     if crop_border_pixels:
         steps.append(TrimBorder(crop_border_pixels))
-    steps += _resize_and_crop(
+    resize = _resize_step(
         size, crop_pct or DEFAULT_CROP_PCT, crop_mode or DEFAULT_CROP_MODE, interpolation
     )
+    grey = tuple(round(255 * value) for value in mean)  # becomes about 0 when normalised
+    steps += [resize, CenterCropOrPad(size, fill=grey if crop_mode == "border" else 0)]
     if use_prefetcher or not normalize:
         steps.append(MaybePILToTensor())
     else:
@@ -337,34 +342,34 @@ def create_transform(
     return Compose(steps)
 
 
-def _resize_and_crop(
+def _resize_step(
     size: tuple[int, int], crop_pct: float, crop_mode: str, interpolation: str
-) -> list[Callable[[Any], Any]]:
+) -> Resize | ResizeKeepRatio:
     str_to_pil_interp(interpolation)
     if crop_mode not in CROP_MODES:
         raise ValueError(f"unknown crop_mode {crop_mode!r}: choose from {', '.join(CROP_MODES)}")
     if crop_pct < 0:
         raise ValueError(f"crop_pct={crop_pct!r}: give the kept share, such as 0.875")
     height, width = (math.floor(side / crop_pct) for side in size)
-    crop = CenterCropOrPad(size)
     if crop_mode == "squash":
-        return [Resize((height, width), interpolation), crop]
+        return Resize((height, width), interpolation)
     if crop_mode == "border":
-        return [ResizeKeepRatio((height, width), 1.0, interpolation), crop]
+        return ResizeKeepRatio((height, width), 1.0, interpolation)
+    # torchvision and timm round the longer side differently: the square case is torchvision's.
     if height == width:
-        return [Resize(height, interpolation), crop]
-    return [ResizeKeepRatio((height, width), 0.0, interpolation), crop]
+        return Resize(height, interpolation)
+    return ResizeKeepRatio((height, width), 0.0, interpolation)
 
 
 def _image_size(input_size: int | Sequence[int]) -> tuple[int, int]:
     """Return (height, width) of what `create_transform` accepts as `input_size`."""
-    sizes = tuple(input_size)[-2:] if isinstance(input_size, Sequence) else (input_size,) * 2
-    if isinstance(input_size, Sequence) and len(input_size) not in (2, 3) or min(sizes) < 1:
+    sizes = tuple(input_size) if isinstance(input_size, Sequence) else (input_size,) * 2
+    if len(sizes) not in (2, 3) or min(sizes) < 1:
         raise ValueError(
             f"input_size={input_size!r}: give a side, (height, width) or "
             "(channels, height, width), in pixels"
         )
-    return int(sizes[0]), int(sizes[1])
+    return int(sizes[-2]), int(sizes[-1])
 
 
 def _pair(size: int | Sequence[int]) -> tuple[int, int]:
