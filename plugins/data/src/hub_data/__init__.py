@@ -1,1 +1,115 @@
-"""x."""
+"""hub-data: images for vision backbones: preprocessing, label names and `hub predict`.
+
+The names are timm's. Importing this package is cheap: each name loads its module on first use.
+
+>>> from hub_data import create_transform, resolve_data_config
+>>> config = resolve_data_config({"img_size": 160}, {"mean": (0.5, 0.5, 0.5), "crop_pct": 0.9})
+>>> config["input_size"], config["mean"], config["crop_pct"]
+((3, 160, 160), (0.5, 0.5, 0.5), 0.9)
+>>> from PIL import Image
+>>> create_transform(**config)(Image.new("RGB", (101, 77))).shape
+torch.Size([3, 160, 160])
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hub_data.config import (
+        DEFAULT_CROP_MODE,
+        DEFAULT_CROP_PCT,
+        IMAGENET_DEFAULT_MEAN,
+        IMAGENET_DEFAULT_STD,
+        IMAGENET_DPN_MEAN,
+        IMAGENET_DPN_STD,
+        IMAGENET_INCEPTION_MEAN,
+        IMAGENET_INCEPTION_STD,
+        OPENAI_CLIP_MEAN,
+        OPENAI_CLIP_STD,
+        resolve_data_config,
+        resolve_model_data_config,
+    )
+    from hub_data.images import IMAGE_EXTENSIONS, find_images, load_image
+    from hub_data.labels import imagenet_labels, label_names
+    from hub_data.predict import Classifier, Prediction, Result
+    from hub_data.transforms import (
+        CenterCropOrPad,
+        Compose,
+        MaybePILToTensor,
+        MaybeToTensor,
+        Normalize,
+        Resize,
+        ResizeKeepRatio,
+        TrimBorder,
+        center_crop_or_pad,
+        create_transform,
+        interp_mode_to_str,
+        str_to_interp_mode,
+        str_to_pil_interp,
+    )
+
+__all__ = [
+    "DEFAULT_CROP_MODE",
+    "DEFAULT_CROP_PCT",
+    "IMAGENET_DEFAULT_MEAN",
+    "IMAGENET_DEFAULT_STD",
+    "IMAGENET_DPN_MEAN",
+    "IMAGENET_DPN_STD",
+    "IMAGENET_INCEPTION_MEAN",
+    "IMAGENET_INCEPTION_STD",
+    "IMAGE_EXTENSIONS",
+    "OPENAI_CLIP_MEAN",
+    "OPENAI_CLIP_STD",
+    "CenterCropOrPad",
+    "Classifier",
+    "Compose",
+    "MaybePILToTensor",
+    "MaybeToTensor",
+    "Normalize",
+    "Prediction",
+    "Resize",
+    "ResizeKeepRatio",
+    "Result",
+    "TrimBorder",
+    "center_crop_or_pad",
+    "create_transform",
+    "find_images",
+    "imagenet_labels",
+    "interp_mode_to_str",
+    "label_names",
+    "load_image",
+    "resolve_data_config",
+    "resolve_model_data_config",
+    "str_to_interp_mode",
+    "str_to_pil_interp",
+]
+
+_MODULES = {
+    "hub_data.config": (
+        "DEFAULT_CROP_MODE DEFAULT_CROP_PCT IMAGENET_DEFAULT_MEAN IMAGENET_DEFAULT_STD "
+        "IMAGENET_DPN_MEAN IMAGENET_DPN_STD IMAGENET_INCEPTION_MEAN IMAGENET_INCEPTION_STD "
+        "OPENAI_CLIP_MEAN OPENAI_CLIP_STD resolve_data_config resolve_model_data_config"
+    ),
+    "hub_data.images": "IMAGE_EXTENSIONS find_images load_image",
+    "hub_data.labels": "imagenet_labels label_names",
+    "hub_data.predict": "Classifier Prediction Result",
+    "hub_data.transforms": (
+        "CenterCropOrPad Compose MaybePILToTensor MaybeToTensor Normalize Resize ResizeKeepRatio "
+        "TrimBorder center_crop_or_pad create_transform interp_mode_to_str str_to_interp_mode "
+        "str_to_pil_interp"
+    ),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'hub_data' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOME[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOME)

@@ -16,11 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
 
+import hub
 import torch
+from hub.errors import HubError
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-import hub
-from hub.errors import HubError
 from hub_data.config import resolve_model_data_config
 from hub_data.images import Found, find_images, load_image
 from hub_data.labels import label_names

@@ -254,11 +254,13 @@ def center_crop_or_pad(
     missing = height - image.height, width - image.width
     pads = [(first, max(0, total - first)) for first, total in zip(before, missing, strict=True)]
     pixels = np.asarray(image)
-    padded = np.pad(pixels, (pads + [(0, 0)])[: pixels.ndim], mode=padding_mode)  # type: ignore[call-overload]
+    if pixels.ndim == 3:
+        pads.append((0, 0))
+    padded = np.pad(pixels, pads, mode=padding_mode)  # type: ignore[call-overload]
     return center_crop_or_pad(Image.fromarray(padded), output_size)
 
 
-def create_transform(
+def create_transform(  # noqa: D417 (what does nothing here is not described)
     input_size: int | Sequence[int] = 224,
     is_training: bool = False,
     no_aug: bool = False,
@@ -361,13 +363,13 @@ def _resize_step(
 
 def _image_size(input_size: int | Sequence[int]) -> tuple[int, int]:
     """Return (height, width) of what `create_transform` accepts as `input_size`."""
-    sizes = tuple(input_size)[-2:] if isinstance(input_size, Sequence) else (input_size,) * 2
-    if isinstance(input_size, Sequence) and len(input_size) not in (2, 3) or min(sizes) < 1:
+    sizes = tuple(input_size) if isinstance(input_size, Sequence) else (input_size,) * 2
+    if len(sizes) not in (2, 3) or min(sizes) < 1:
         raise ValueError(
             f"input_size={input_size!r}: give a side, (height, width) or "
             "(channels, height, width), in pixels"
         )
-    return int(sizes[0]), int(sizes[1])
+    return int(sizes[-2]), int(sizes[-1])
 
 
 def _pair(size: int | Sequence[int]) -> tuple[int, int]:
