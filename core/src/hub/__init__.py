@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         load_pretrained,
         load_state_dict,
     )
+    from hub.saving import push_to_hub, save_pretrained
 
 #: timm's name of `Weights`.
 PretrainedCfg = Weights
@@ -70,7 +71,9 @@ _LAZY = {
     "load_checkpoint": "loading",
     "load_pretrained": "loading",
     "load_state_dict": "loading",
+    "push_to_hub": "saving",
     "resolve_pretrained_cfg": "builder",
+    "save_pretrained": "saving",
 }
 
 __all__ = [
@@ -113,10 +116,12 @@ __all__ = [
     "load_state_dict",
     "model_entrypoint",
     "parse_model_name",
+    "push_to_hub",
     "refresh",
     "register_model",
     "resolve_pretrained_cfg",
     "safe_model_name",
+    "save_pretrained",
     "split_model_name_tag",
 ]
 

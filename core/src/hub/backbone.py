@@ -82,6 +82,11 @@ class Backbone(nn.Module):
         pooled: Tensor = self.global_pool(x)
         return pooled
 
+    @property
+    def is_part(self) -> bool:
+        """Whether levels were cut off or the head gives way to feature maps."""
+        return self._num_levels is not None or self._out_indices is not None
+
     # --- what follows from it -------------------------------------------------------------------
 
     def forward(self, x: Tensor) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -96,11 +96,13 @@ def build_model_with_cfg(
     if features_only and not (isinstance(model_cls, type) and issubclass(model_cls, Backbone)):
         raise TypeError(f"features_only needs a hub.Backbone, and {model_cls.__name__} is none")
 
-    target = torch.device(device) if device is not None and not pretrained else None
+    device = torch.device(device) if device is not None else torch.get_default_device()
+    # With weights the tensors come from the file: what is built here is only their frame.
     init = DeferredInit()
-    with target or contextlib.nullcontext(), init:
+    with torch.device("cpu") if pretrained else device, init:
         model = model_cls(**kwargs)
     model.pretrained_cfg = model.default_cfg = weights.to_dict()  # type: ignore[assignment]
+    model._built_by = functools.partial(model_cls, **kwargs)  # type: ignore[assignment]
     whole = frozenset(model.state_dict())
     if features_only:
         assert isinstance(model, Backbone)
@@ -118,9 +120,13 @@ def build_model_with_cfg(
             init=init,
         )
     init.run(model.parameters())
-    if device is not None or dtype is not None:
-        model.to(device=device, dtype=dtype)
-    return model
+    return model.to(device=device, dtype=dtype)
+
+
+#: Keywords of a build that are not a network's; a downloaded configuration must not set them.
+BUILD_OPTIONS = frozenset(inspect.signature(build_model_with_cfg).parameters) - {"kwargs"} | {
+    "checkpoint_path"
+}
 
 
 def _defaults(weights: Weights) -> dict[str, Any]:

@@ -130,33 +130,71 @@ def _from_source(
             f"{what} holds weights without a config.json: name the architecture, "
             "create_model(NAME, checkpoint_path=...)"
         )
-    described = config.get("pretrained_cfg", config)  # timm's first config files were flat
-    architecture = config.get("architecture", described.get("architecture"))
+    described = _described(config, what)
+    architecture = config.get("architecture", described.architecture)
     if not isinstance(architecture, str):
         raise WeightsError(f"{what}: its config.json names no architecture")
     try:
         registry.find(architecture)
     except UnknownModelError as e:
-        raise UnknownModelError(f"{what} holds a model that cannot be built here: {e}") from e
+        raise UnknownModelError(
+            f"{what} holds a model that cannot be built here: {e}{_claimed_plugin(config)}"
+        ) from e
     weights = replace(
-        Weights.from_dict({**described, **_label_fields(config)}),
-        architecture=architecture,
-        source=scheme,
-        url=None,
-        hf_hub_id=reference if scheme == "hf-hub" else None,
+        described, architecture=architecture, source=scheme, hf_hub_id=None, hf_hub_filename=None
     )
-    if "num_classes" in config:
-        weights = replace(weights, num_classes=config["num_classes"])
     if pretrained:
-        weights = replace(weights, file=str(source.weights(weights.hf_hub_filename)))
-    saved = {k: _plain(v) for k, v in (config.get("model_args") or {}).items()}
+        weights = replace(weights, file=str(source.weights(described.hf_hub_filename)))
+    return architecture, weights, _saved_arguments(config, what)
+
+
+def _described(config: Mapping[str, Any], what: str) -> Weights:
+    """Return the weights that a config.json describes, but for any place it says they are at.
+
+    timm's first configurations were flat, later ones have a part `pretrained_cfg`.
+    """
+    described = config.get("pretrained_cfg", config)
+    if not isinstance(described, Mapping):
+        raise WeightsError(f"{what}: pretrained_cfg in its config.json is no object")
+    fields = {k: v for k, v in described.items() if k not in ("url", "file", "state_dict")}
+    for key in ("num_classes", "label_names", "label_descriptions"):
+        if config.get(key) is not None:
+            fields[key] = config[key]
+    weights = Weights.from_dict(fields)
+    wrong = weights.wrong_types()
+    if wrong:
+        raise WeightsError(f"{what}: its config.json has {', '.join(wrong)}")
+    return weights
+
+
+def _saved_arguments(config: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """Return the constructor keywords of a config.json; nothing that steers the building itself."""
+    from hub.builder import BUILD_OPTIONS
+
+    given = config.get("model_args") or {}
+    if not isinstance(given, Mapping):
+        raise WeightsError(f"{what}: model_args in its config.json is no object")
+    for key in BUILD_OPTIONS & given.keys():
+        raise WeightsError(
+            f"{what}: its config.json sets {key!r}, which is no argument of a network; "
+            "remove it from model_args"
+        )
+    saved = {k: _plain(v) for k, v in given.items()}
     if config.get("global_pool") is not None:
         saved.setdefault("global_pool", config["global_pool"])
-    return architecture, weights, saved
+    return saved
 
 
-def _label_fields(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: config[k] for k in ("label_names", "label_descriptions") if config.get(k)}
+def _claimed_plugin(config: Mapping[str, Any]) -> str:
+    """Return the end of an error: which plugin a repository says it needs, as its claim."""
+    plugin = config.get("plugin")
+    if not isinstance(plugin, Mapping) or "distribution" not in plugin:
+        return ""
+    return (
+        f". The repository says it needs {plugin['distribution']!s:.80} "
+        f"{plugin.get('version', '')!s:.20}: look at that package before you install it; hub does "
+        "not install it for you"
+    )
 
 
 def _plain(value: Any) -> Any:

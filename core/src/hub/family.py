@@ -113,6 +113,20 @@ class Weights:
             )
         return replace(self, **{k: _frozen(v) for k, v in overlay.items()})
 
+    def wrong_types(self) -> list[str]:
+        """Return what is wrong with the fields that others calculate with: "mean='x'", ..."""
+        numbers = {"input_size": int, "test_input_size": int, "mean": float, "std": float}
+        wrong = []
+        for name, kind in numbers.items():
+            value = getattr(self, name)
+            if value is not None and not _are_numbers(value, kind):
+                wrong.append(f"{name}={value!r}")
+        for name, kinds in _SCALARS.items():
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
+                wrong.append(f"{name}={value!r}")
+        return wrong
+
     @property
     def has_weights(self) -> bool:
         """Whether there is anything to load."""
@@ -138,6 +152,26 @@ class Weights:
         if hub_id and hub_id.endswith("/"):
             hub_id += f"{architecture}.{tag}" if tag else architecture
         return replace(self, architecture=architecture, tag=tag, hf_hub_id=hub_id)
+
+
+def _are_numbers(value: Any, kind: type) -> bool:
+    kinds = (int,) if kind is int else (int, float)
+    return isinstance(value, tuple) and all(isinstance(v, kinds) for v in value)
+
+
+_SCALARS: dict[str, type | tuple[type, ...]] = {
+    "num_classes": int,
+    "crop_pct": (int, float),
+    "test_crop_pct": (int, float),
+    "label_offset": int,
+    "interpolation": str,
+    "crop_mode": str,
+    "hf_hub_filename": str,
+    "first_conv": (str, tuple),
+    "classifier": (str, tuple),
+    "label_names": tuple,
+    "license": str,
+}
 
 
 def _frozen(value: Any) -> Any:

@@ -6,9 +6,12 @@ memory once and only the pages that are used are read.
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import logging
 import pickle
+import re
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,8 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hub.create import open_source
 from hub.errors import WeightsError
 from hub.family import Weights
+from hub.names import parse_model_name
 from hub.noinit import DeferredInit
 
 log = logging.getLogger("hub")
@@ -32,20 +37,29 @@ _PREFIXES = ("module.", "_orig_mod.")
 
 
 def load_state_dict(checkpoint_path: str | Path, use_ema: bool = True) -> StateDict:
-    """Read a checkpoint: safetensors, or a `.pth`/`.bin` that holds nothing but tensors.
+    """Read a checkpoint: safetensors, a `.pth`/`.bin` that holds nothing but tensors, or `.npz`.
 
     Args:
-        checkpoint_path: the file.
+        checkpoint_path: the file, or `scheme:reference` of a source ("https://...").
         use_ema: prefer averaged weights where the checkpoint has both.
 
     Raises:
         WeightsError: no such file, damaged, not safe to load, or without a state dict.
     """
-    path = Path(checkpoint_path)
-    if not path.is_file():
+    path = _local_file(checkpoint_path)
+    read = {".safetensors": _read_safetensors, ".npz": _read_npz}.get(path.suffix, _read_torch)
+    return clean_state_dict(_unwrap(read(path), path, use_ema))
+
+
+def _local_file(reference: str | Path) -> Path:
+    """Return the file that a path or `scheme:reference` means, fetched if need be."""
+    path = Path(reference)
+    if path.is_file():
+        return path
+    scheme, rest = parse_model_name(str(reference))
+    if scheme is None:
         raise WeightsError(f"there is no file {str(path)!r} to load weights from")
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    return clean_state_dict(_unwrap(content, path, use_ema))
+    return open_source(scheme, rest).weights()
 
 
 def _read_safetensors(path: Path) -> Any:
@@ -58,15 +72,28 @@ def _read_safetensors(path: Path) -> Any:
         raise WeightsError(f"{path} is not a readable safetensors file: {e}") from e
 
 
+def _read_npz(path: Path) -> Any:
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+    except (ValueError, OSError, zipfile.BadZipFile) as e:
+        raise WeightsError(f"{path} is not a readable npz file of plain arrays: {e}") from e
+
+
 def _read_torch(path: Path) -> Any:
     try:
-        # Files of the format before torch 1.6 cannot be mapped.
-        zipped = path.open("rb").read(4) == b"PK\x03\x04"
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        zipped = zipfile.is_zipfile(path)  # files of the format before torch 1.6 cannot be mapped
+        # Training scripts keep their arguments in a Namespace, which is harmless data.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as e:
+        wanted = re.search(r"GLOBAL (\S+)", str(e))
+        what = f"needs {wanted[1]} from Python code" if wanted else "holds more than tensors"
         raise WeightsError(
-            f"{path} is a pickle that holds more than tensors; hub loads no code from files. "
-            "Convert it to safetensors where you trust it"
+            f"{path} is refused: it is a pickle that {what}, and hub runs no code from files. "
+            "Where you trust it, load it with torch and save its state dict as safetensors"
         ) from e
     except (RuntimeError, EOFError, OSError) as e:
         raise WeightsError(f"{path} is damaged or no checkpoint: {e}") from e
@@ -152,17 +179,18 @@ def load_pretrained(
         two = len(inspect.signature(filter_fn).parameters) > 1
         state = dict(filter_fn(state, model) if two else filter_fn(state))
     own = model.state_dict()
+    ties = _ties(model)
+    for group in ties:  # files may keep one name of several for the same tensor
+        held = next((name for name in group if name in state), None)
+        if held is not None:
+            state.update({name: state[held] for name in group if name not in state})
     fresh = _adapt_classifier(state, own, model, weights)
     _adapt_stem(state, own, weights)
     for name in ignore:
         state.pop(name, None)
     _check_fit(state, own, fresh, strict, weights)
-    ties = _ties(model)
     placed = {
-        name: tensor.to(
-            device=own[name].device if device is None else device,
-            dtype=(dtype or own[name].dtype) if tensor.is_floating_point() else own[name].dtype,
-        )
+        name: _place(tensor, own[name], device, dtype)
         for name, tensor in state.items()
         if name in own
     }
@@ -171,6 +199,47 @@ def load_pretrained(
         for other in others:
             owner, _, leaf = other.rpartition(".")
             setattr(model.get_submodule(owner), leaf, model.get_parameter(first))
+    _materialise(model, device)
+
+
+def _place(
+    tensor: Tensor, like: Tensor, device: torch.device | str | None, dtype: torch.dtype | None
+) -> Tensor:
+    """Return a tensor of a file where, and as what, the network wants it."""
+    if device is None:
+        device = torch.device("cpu") if like.is_meta else like.device
+    if dtype is None or not tensor.is_floating_point():
+        dtype = like.dtype
+    return tensor.to(device=device, dtype=dtype)
+
+
+def _materialise(model: nn.Module, device: torch.device | str | None) -> None:
+    """Compute what a network built on the meta device has and no checkpoint holds."""
+    missing = [
+        (path, table, name)
+        for path, module in model.named_modules()
+        for table in ("_parameters", "_buffers")
+        for name, tensor in getattr(module, table).items()
+        if tensor is not None and tensor.is_meta
+    ]
+    if not missing or (device is not None and torch.device(device).type == "meta"):
+        return
+    build = getattr(model, "_built_by", None)
+    if build is None:
+        names = [f"{path}.{name}".lstrip(".") for path, _, name in missing]
+        raise WeightsError(
+            f"{_some(names)} on the meta device: not in the weights, and only networks built by "
+            "hub can be completed; build it on another device"
+        )
+    init = DeferredInit()
+    with torch.device("cpu"), init:
+        twin = build()
+    for path, table, name in missing:
+        value = getattr(twin.get_submodule(path), table)[name]
+        init.run([value])
+        getattr(model.get_submodule(path), table)[name] = (
+            value if device is None else value.to(device)
+        )
 
 
 def load_checkpoint(

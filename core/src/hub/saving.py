@@ -1,0 +1,287 @@
+"""Save a network so that `create_model("local-dir:...")` builds it again; share it on the Hub.
+
+A saved model is a folder with `config.json`, `model.safetensors` and a card. The layout is that of
+the repositories timm publishes, so that timm loads it too where it has the architecture.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from hub import plugins, registry
+from hub.backbone import Backbone
+from hub.errors import HubError, WeightsError
+from hub.family import Weights
+from hub.loading import load_state_dict
+from hub.sources import LocalFolder
+
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+
+
+def save_pretrained(
+    model: nn.Module,
+    folder: str | Path,
+    *,
+    label_names: Sequence[str] | None = None,
+    label_descriptions: Mapping[str, str] | None = None,
+    preprocessing: Mapping[str, Any] | None = None,
+) -> None:
+    """Save a network that hub built: configuration, weights, labels, preprocessing, a card.
+
+    The weights are written first and each file takes its name only when it is whole, so a folder
+    that was interrupted is completed by the same call.
+
+    Args:
+        model: the network.
+        folder: made if it is not there.
+        label_names: names of the classes, in order; default: those of its weights.
+        label_descriptions: class name to description.
+        preprocessing: fields of `hub.Weights` in which its images differ from those of the
+            weights it began with: `dict(mean=..., input_size=...)`.
+
+    Raises:
+        HubError: the network was not built by hub, is only part of one, has arguments that are no
+            data, or the number of labels is not that of its classes.
+    """
+    config = model_config(
+        model,
+        label_names=label_names,
+        label_descriptions=label_descriptions,
+        preprocessing=preprocessing,
+    )
+    text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as scratch:
+        _write_weights(model, Path(scratch) / WEIGHTS)
+        (Path(scratch) / CONFIG).write_text(text, encoding="utf-8")
+        (Path(scratch) / CARD).write_text(_card(config), encoding="utf-8")
+        for name in (WEIGHTS, CONFIG, CARD):
+            if name != CARD or not (folder / CARD).exists():  # a card is written by people
+                os.replace(Path(scratch) / name, folder / name)
+
+
+def push_to_hub(
+    model: nn.Module,
+    repo_id: str,
+    *,
+    token: str | None = None,
+    private: bool = False,
+    revision: str | None = None,
+    commit_message: str = "Add model",
+    **options: Any,
+) -> str:
+    """Save a network into a repository on the Hugging Face Hub, made if it is not there.
+
+    Args:
+        model: the network.
+        repo_id: "org/name".
+        token: access token; default: the one that `hf auth login` stored, or `HF_TOKEN`.
+        private: make a new repository private.
+        revision: branch to commit to.
+        commit_message: first line of the commit.
+        **options: labels and preprocessing, see `save_pretrained`.
+
+    Returns:
+        Address of the commit.
+
+    Raises:
+        HubError: as `save_pretrained`, or the Hub refused.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        save_pretrained(model, folder, **options)
+        return push_folder(
+            folder,
+            repo_id,
+            token=token,
+            private=private,
+            revision=revision,
+            commit_message=commit_message,
+        )
+
+
+def push_folder(
+    folder: str | Path,
+    repo_id: str,
+    *,
+    token: str | None = None,
+    private: bool = False,
+    revision: str | None = None,
+    commit_message: str = "Add model",
+) -> str:
+    """Upload a folder that `save_pretrained` wrote; arguments and errors as for `push_to_hub`.
+
+    Only configuration, weights and card are uploaded; a card that the repository has is kept.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    source = LocalFolder(str(folder))
+    source.config()
+    files = [source.weights().name, CONFIG, CARD]
+    load_state_dict(Path(folder) / files[0])  # nothing damaged leaves the house
+    api = HfApi(token=token, library_name="hub")
+    try:
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        if api.file_exists(repo_id, CARD, revision=revision):
+            files.remove(CARD)
+        commit = api.upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            allow_patterns=files,
+            revision=revision,
+            commit_message=commit_message,
+        )
+    except (HfHubHTTPError, HFValidationError, OSError) as e:
+        reason = str(e).strip().splitlines()[0]
+        raise HubError(
+            f"hf-hub:{repo_id} could not be written: {reason}. Check the name, that you may write "
+            "there, and your token (`hf auth login` or HF_TOKEN)"
+        ) from e
+    return str(commit.commit_url)
+
+
+def model_config(
+    model: nn.Module,
+    *,
+    label_names: Sequence[str] | None = None,
+    label_descriptions: Mapping[str, str] | None = None,
+    preprocessing: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the content of `config.json` for a network; arguments as for `save_pretrained`."""
+    described = getattr(model, "pretrained_cfg", None)
+    if not isinstance(described, Mapping) or not hasattr(model, "_built_by"):
+        raise HubError(
+            f"{type(model).__name__} was not built by hub, so its architecture has no name: build "
+            "it with hub.create_model, or register its class with @hub.register_model"
+        )
+    if isinstance(model, Backbone) and model.is_part:
+        raise HubError(
+            "this network was cut down (features_only, prune_intermediate_layers), and cannot be "
+            "saved alone: save the whole one; create_model(..., features_only=True) cuts it again"
+        )
+    weights = Weights.from_dict(described).with_fields(preprocessing or {})
+    architecture, _ = registry.find(str(weights.architecture))
+    num_classes = getattr(model, "num_classes", weights.num_classes)
+    names = list(
+        label_names or (weights.label_names if num_classes == weights.num_classes else ()) or ()
+    )
+    if names and len(names) != num_classes:
+        raise HubError(f"{len(names)} label names for a classifier of {num_classes} classes")
+    fitted = weights.with_fields(
+        {
+            "num_classes": num_classes,
+            "input_size": [
+                getattr(model, "in_chans", weights.input_size[0]),
+                *weights.input_size[1:],
+            ],
+        }
+    )
+    config: dict[str, Any] = {
+        "architecture": architecture.name,
+        "num_classes": num_classes,
+        "num_features": getattr(model, "num_features", None),
+    }
+    pool = getattr(getattr(model, "global_pool", None), "pool_type", None)
+    if pool is not None:
+        config["global_pool"] = pool
+    if names:
+        config["label_names"] = names
+    descriptions = label_descriptions or weights.label_descriptions
+    if names and descriptions:
+        config["label_descriptions"] = dict(descriptions)
+    arguments = _arguments(model, architecture)
+    if arguments:
+        config["model_args"] = arguments
+    skip = {"architecture", "label_names", "label_descriptions"}
+    config["pretrained_cfg"] = {
+        k: v for k, v in fitted.to_dict(remove_source=True).items() if k not in skip
+    }
+    owner = plugins.host().plugins.get(architecture.plugin)
+    if owner is not None:
+        config["plugin"] = {
+            "name": owner.name,
+            "distribution": owner.distribution,
+            "version": owner.version,
+        }
+    return config
+
+
+def _arguments(model: nn.Module, architecture: registry.Architecture) -> dict[str, Any]:
+    """Return the constructor keywords in which a network differs from its variant, as data."""
+    variant = architecture.family.variants[architecture.name] if architecture.family else {}
+    follows = {"num_classes", "in_chans", "global_pool"}  # stated elsewhere in the configuration
+    keywords: dict[str, Any] = getattr(model, "_built_by").keywords  # noqa: B009
+    given = {
+        key: value
+        for key, value in keywords.items()
+        if key not in follows and variant.get(key, _UNSET) != value
+    }
+    for key, value in given.items():
+        try:
+            json.dumps(value)
+        except TypeError:
+            raise HubError(
+                f"the network was built with {key}={value!r}, which a config.json cannot hold: "
+                "build it with a name or plain data instead"
+            ) from None
+    return given
+
+
+_UNSET = object()
+
+
+def _write_weights(model: nn.Module, path: Path) -> None:
+    from safetensors.torch import save_file
+
+    seen: dict[int, str] = {}
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if tensor.is_meta:
+            raise WeightsError(f"{name} is on the meta device and has no values to save")
+        if seen.setdefault(id(tensor), name) == name:  # one name of each shared parameter
+            tensors[name] = tensor.detach().cpu().contiguous()
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def _card(config: Mapping[str, Any]) -> str:
+    """Return a model card with what the configuration knows."""
+    name = config["architecture"]
+    cfg = config["pretrained_cfg"]
+    licence = cfg.get("license")
+    size = " x ".join(map(str, cfg["input_size"]))
+    lines = [
+        "---",
+        "library_name: hub",
+        "tags: [image-classification, hub]",
+        *([f"license: {licence}"] if licence else []),
+        "---",
+        f"# {name}",
+        "",
+        f"A {name} for hub, saved by `hub.save_pretrained`.",
+        "",
+        "```python",
+        "import hub",
+        "",
+        'model = hub.create_model("local-dir:THIS_FOLDER", pretrained=True)  # or hf_hub:ORG/NAME',
+        "```",
+        "",
+        f"* input: {size}, mean {tuple(cfg['mean'])}, std {tuple(cfg['std'])}",
+        f"* classes: {config['num_classes']}",
+    ]
+    if config.get("label_names"):
+        lines.append(
+            f"* labels: {', '.join(config['label_names'][:20])}"
+            + (", ..." if len(config["label_names"]) > 20 else "")
+        )
+    if "plugin" in config:
+        plugin = config["plugin"]
+        lines.append(f"* plugin: {plugin['distribution']} {plugin['version']}")
+    return "\n".join(lines) + "\n"
