@@ -277,3 +277,13 @@ def test_grey_models_read_grey_images(
     models["brightest"] = Brightest(1, names=("only",))
     assert predict(folder) == 0
     assert set(answers(capsys.readouterr().out).values()) == {"only"}
+
+
+def test_the_channels_of_the_model_count_not_those_of_its_weights(
+    folder: Path, capsys: pytest.CaptureFixture, models: dict[str, nn.Module]
+) -> None:
+    models["brightest"] = Brightest(1, names=("only",))
+    models["brightest"].in_chans = 1
+    models["brightest"].pretrained_cfg |= dict(input_size=(3, 8, 8), mean=(0.1, 0.2, 0.3))
+    assert predict(folder) == 0
+    assert len(answers(capsys.readouterr().out)) == 3
