@@ -82,9 +82,13 @@ class Classifier:
         if getattr(self.model, "num_classes", None) == 0:
             raise HubError(f"{model} has no classifier (num_classes=0): name a model that has one")
         config = resolve_model_data_config(self.model, use_test_size=True)
-        self.in_chans = config["input_size"][0]
+        self.in_chans = getattr(self.model, "in_chans", config["input_size"][0])
         if self.in_chans not in (1, 3):
             raise HubError(f"{model} takes {self.in_chans} channels; image files give 1 or 3")
+        for name in ("mean", "std"):  # of RGB weights that were fitted to grey images
+            values = config[name]
+            if len(values) != self.in_chans:
+                config[name] = (sum(values) / len(values),) * self.in_chans
         self.transform = create_transform(**config)
         self.names = label_names(self.model)
 

@@ -95,6 +95,7 @@ class Resize:
 
     def __call__(self, image: Image.Image) -> Image.Image:
         """Return the resized image."""
+        _require_pil(image)
         if not isinstance(self.size, int):
             return _resize(image, *self.size, self.interpolation)
         shorter = min(image.size)
@@ -118,6 +119,7 @@ class ResizeKeepRatio:
 
     def __call__(self, image: Image.Image) -> Image.Image:
         """Return the resized image."""
+        _require_pil(image)
         height, width = _pair(self.size)
         shrink_w, shrink_h = image.width / width, image.height / height
         cover, fit = min(shrink_w, shrink_h), max(shrink_w, shrink_h)
@@ -387,9 +389,12 @@ def _offset(length: int, wanted: int) -> int:
 
 
 def _resize(image: Image.Image, height: int, width: int, interpolation: str) -> Image.Image:
+    return image.resize((width, height), str_to_pil_interp(interpolation))
+
+
+def _require_pil(image: object) -> None:
     if not isinstance(image, Image.Image):
         raise TypeError(
             f"the transform takes PIL images and got {type(image).__name__}: convert it first, "
             "PIL.Image.fromarray(array) or torchvision's to_pil_image(tensor)"
         )
-    return image.resize((width, height), str_to_pil_interp(interpolation))
