@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from hub.features import Indices
 from hub.loading import load_pretrained
 from hub.noinit import DeferredInit
 from hub.suggest import did_you_mean
+
+_FIELDS = frozenset(f.name for f in fields(Weights))
 
 
 def resolve_pretrained_cfg(
@@ -44,7 +47,7 @@ def resolve_pretrained_cfg(
     if pretrained_cfg is None:
         pretrained_cfg = registry.get_pretrained_cfg(variant)
     if pretrained_cfg is None:
-        pretrained_cfg = Weights(architecture=variant.partition(".")[0])
+        pretrained_cfg = Weights.undeclared(variant.partition(".")[0])
     return pretrained_cfg.with_fields(pretrained_cfg_overlay or {})
 
 
@@ -89,14 +92,19 @@ def build_model_with_cfg(
     """
     weights = resolve_pretrained_cfg(variant, pretrained_cfg, pretrained_cfg_overlay)
     parameters = inspect.signature(model_cls).parameters
-    for key, value in _defaults(weights).items():
+    _check_keywords(variant, model_cls, parameters, kwargs)
+    stated = _FIELDS if weights.is_declared else set(pretrained_cfg_overlay or ())
+    for key, value in _defaults(weights, stated).items():
         if key in parameters:
             kwargs.setdefault(key, value)
-    _check_keywords(variant, model_cls, parameters, kwargs)
+    if not weights.is_declared:
+        weights = _described_by(weights, parameters, kwargs)
     if features_only and not (isinstance(model_cls, type) and issubclass(model_cls, Backbone)):
         raise TypeError(f"features_only needs a hub.Backbone, and {model_cls.__name__} is none")
 
     device = torch.device(device) if device is not None else torch.get_default_device()
+    if pretrained and device.type == "meta":
+        device = torch.device("cpu")  # whoever asks for weights wants their values
     # With weights the tensors come from the file: what is built here is only their frame.
     init = DeferredInit()
     with torch.device("cpu") if pretrained else device, init:
@@ -129,15 +137,30 @@ BUILD_OPTIONS = frozenset(inspect.signature(build_model_with_cfg).parameters) - 
 }
 
 
-def _defaults(weights: Weights) -> dict[str, Any]:
-    """Return the constructor keywords that follow from the description of the weights."""
-    values: dict[str, Any] = {
-        "num_classes": weights.num_classes,
-        "in_chans": weights.input_size[0],
-    }
+def _defaults(weights: Weights, stated: Collection[str]) -> dict[str, Any]:
+    """Return the constructor keywords that follow from what is stated about the weights."""
+    values: dict[str, Any] = {}
+    if "num_classes" in stated:
+        values["num_classes"] = weights.num_classes
+    if "input_size" in stated:
+        values["in_chans"] = weights.input_size[0]
     if weights.fixed_input_size:
         values["img_size"] = weights.input_size[-2:]
     return values
+
+
+def _described_by(
+    weights: Weights, parameters: Mapping[str, inspect.Parameter], kwargs: Mapping[str, Any]
+) -> Weights:
+    """Return a description with the classes and channels that a constructor is called with."""
+    called = {k: p.default for k, p in parameters.items()} | dict(kwargs)
+    num_classes, in_chans = called.get("num_classes"), called.get("in_chans")
+    overlay: dict[str, Any] = {}
+    if isinstance(num_classes, int):
+        overlay["num_classes"] = num_classes
+    if isinstance(in_chans, int):
+        overlay["input_size"] = (in_chans, *weights.input_size[1:])
+    return weights.with_fields(overlay)
 
 
 def _check_keywords(

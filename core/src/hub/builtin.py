@@ -26,7 +26,7 @@ def hub_create_model(request: BuildRequest) -> nn.Module:
 
 @hookimpl
 def hub_commands() -> Iterable[Command]:
-    """Offer list, info and plugins."""
+    """Offer list, info, download, push and plugins."""
     from hub import commands
 
     return commands.COMMANDS

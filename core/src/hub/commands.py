@@ -1,32 +1,17 @@
-"""The subcommands of `hub` that core brings: list, info, plugins. No torch."""
+"""The subcommands of `hub` that core brings. Torch is imported only where weights move."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from importlib.resources import files
 from typing import Any
 
 from hub import plugins, registry
 from hub.hookspecs import Command
-
-
-def table(rows: Iterable[Sequence[object]], header: Sequence[str]) -> str:
-    """Return rows as aligned columns under a header; tab-separated where nobody is looking."""
-    lines = [[str(cell) for cell in row] for row in rows]
-    if not sys.stdout.isatty():
-        return "\n".join("\t".join(line) for line in lines)
-    lines.insert(0, [title.upper() for title in header])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    width = shutil.get_terminal_size().columns
-    return "\n".join(
-        "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip()[:width]
-        for line in lines
-    )
+from hub.table import table
 
 
 def _list_arguments(parser: ArgumentParser) -> None:
@@ -156,6 +141,44 @@ def _plugins(args: Namespace) -> int:
     return 1 if any(p.error for p in found) else 0
 
 
+def _download_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("name", help="resnet50.a1_in1k, hf_hub:org/name[@revision], ...")
+    parser.add_argument("--to", required=True, metavar="FOLDER", help="made if it is not there")
+    parser.add_argument("--cache-dir", help="where downloads are kept")
+
+
+def _download(args: Namespace) -> int:
+    import hub
+
+    model = hub.create_model(args.name, pretrained=True, cache_dir=args.cache_dir)
+    hub.save_pretrained(model, args.to)
+    print(f"{args.name} is in {args.to}: use it as local-dir:{args.to}")
+    return 0
+
+
+def _push_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("folder", help="what `hub download` or hub.save_pretrained wrote")
+    parser.add_argument("repository", help="org/name on the Hugging Face Hub")
+    parser.add_argument("--private", action="store_true", help="make a new repository private")
+    parser.add_argument("--revision", help="branch to commit to")
+    parser.add_argument("--message", default="Add model", help="first line of the commit")
+
+
+def _push(args: Namespace) -> int:
+    from hub.saving import push_folder
+
+    print(
+        push_folder(
+            args.folder,
+            args.repository,
+            private=args.private,
+            revision=args.revision,
+            commit_message=args.message,
+        )
+    )
+    return 0
+
+
 COMMANDS = (
     Command(name="list", help="names of architectures", add_arguments=_list_arguments, run=_list),
     Command(
@@ -163,6 +186,18 @@ COMMANDS = (
         help="what is known of one architecture",
         add_arguments=_info_arguments,
         run=_info,
+    ),
+    Command(
+        name="download",
+        help="fetch a model into a folder that works without a network",
+        add_arguments=_download_arguments,
+        run=_download,
+    ),
+    Command(
+        name="push",
+        help="upload such a folder to the Hugging Face Hub",
+        add_arguments=_push_arguments,
+        run=_push,
     ),
     Command(
         name="plugins",

@@ -141,7 +141,11 @@ def _from_source(
             f"{what} holds a model that cannot be built here: {e}{_claimed_plugin(config)}"
         ) from e
     weights = replace(
-        described, architecture=architecture, source=scheme, hf_hub_id=None, hf_hub_filename=None
+        described,
+        architecture=architecture,
+        source=scheme,
+        hf_hub_id=None,
+        hf_hub_filename=None,
     )
     if pretrained:
         weights = replace(weights, file=str(source.weights(described.hf_hub_filename)))

@@ -97,7 +97,18 @@ class Weights:
     def from_dict(cls, data: Mapping[str, Any]) -> Weights:
         """Return the weights that a dict (of a config.json, say) describes; other keys are left."""
         names = {f.name for f in fields(cls)}
-        return cls(**{k: _frozen(v) for k, v in data.items() if k in names})
+        given = {k: _frozen(v) for k, v in data.items() if k in names}
+        return cls(**{**given, "tag": given.get("tag") or ""})
+
+    @classmethod
+    def undeclared(cls, architecture: str) -> Weights:
+        """Return what stands in for the weights of an architecture that declares none."""
+        return cls(architecture=architecture)
+
+    @property
+    def is_declared(self) -> bool:
+        """Whether somebody stated these fields, rather than them being mere defaults."""
+        return self.tag is not None
 
     def with_fields(self, overlay: Mapping[str, Any]) -> Weights:
         """Return these weights with other values in some fields.

@@ -76,7 +76,7 @@ def _read_npz(path: Path) -> Any:
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
     except (ValueError, OSError, zipfile.BadZipFile) as e:
         raise WeightsError(f"{path} is not a readable npz file of plain arrays: {e}") from e
@@ -174,7 +174,8 @@ def load_pretrained(
     Raises:
         WeightsError: tensors are missing, unexpected or of another shape; nothing is loaded then.
     """
-    state = find_weights(weights, cache_dir)
+    with torch.device("cpu"):  # whatever the default device is: files are mapped there
+        state = find_weights(weights, cache_dir)
     if filter_fn is not None:
         two = len(inspect.signature(filter_fn).parameters) > 1
         state = dict(filter_fn(state, model) if two else filter_fn(state))

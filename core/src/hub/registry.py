@@ -105,7 +105,7 @@ class Registry:
                 name=name,
                 plugin=plugin,
                 module=family.name,
-                entrypoint=_entrypoint(family, name),
+                entrypoint=_entrypoint(family, name, tags.get(name, {})),
                 weights=tags.get(name, {}),
                 family=family,
             )
@@ -226,12 +226,15 @@ def load_object(reference: str) -> Any:
         raise PluginError(f"{reference!r}: module {module} has no {name!r}") from None
 
 
-def _entrypoint(family: Family, name: str) -> Callable[..., nn.Module]:
+def _entrypoint(family: Family, name: str, tags: Mapping[str, Weights]) -> Callable[..., nn.Module]:
     def build(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-        from hub.builder import build_model_with_cfg, resolve_pretrained_cfg
+        from hub.builder import build_model_with_cfg
 
-        if kwargs.get("pretrained_cfg") is None:  # called directly, not by create_model
-            kwargs["pretrained_cfg"] = resolve_pretrained_cfg(name)
+        if kwargs.get("pretrained_cfg") is None:  # by name another plugin's might be found
+            tag = next(iter(tags), None)
+            kwargs["pretrained_cfg"] = (
+                Weights.undeclared(name) if tag is None else tags[tag].completed(name, tag)
+            )
         if family.converter is not None:
             kwargs.setdefault("pretrained_filter_fn", load_object(family.converter))
         return build_model_with_cfg(
@@ -337,6 +340,8 @@ def _class_entrypoint(cls: type[nn.Module], name: str) -> Callable[..., nn.Modul
     def build(pretrained: bool = False, **kwargs: Any) -> nn.Module:
         from hub.builder import build_model_with_cfg
 
+        if kwargs.get("pretrained_cfg") is None:
+            kwargs["pretrained_cfg"] = Weights.undeclared(name)
         return build_model_with_cfg(cls, name, pretrained, **kwargs)
 
     build.__name__ = build.__qualname__ = name

@@ -8,7 +8,6 @@ that cannot be answered costs one line on stderr and the exit code 1; the others
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from argparse import Namespace
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,6 +18,7 @@ from itertools import islice
 import hub
 import torch
 from hub.errors import HubError
+from hub.table import table
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from hub_data.config import resolve_model_data_config
@@ -162,8 +162,8 @@ def run(args: Namespace) -> int:
         return 1
     if args.json:
         print(json.dumps([result.to_dict() for result in results], indent=2, ensure_ascii=False))
-    elif sys.stdout.isatty():
-        print("\n".join(_table(results)))
+    elif sys.stdout.isatty() and any(result.predictions for result in results):
+        print(table(_rows(results), ("image", "label", "score")))
     return int(any(result.error for result in results))
 
 
@@ -200,20 +200,8 @@ def _tab_separated(result: Result) -> Iterator[str]:
         yield f"{result.image}\t{answer.label}\t{answer.score:.4f}"
 
 
-def _table(results: Iterable[Result]) -> Iterator[str]:
-    """Yield lines of aligned columns; a file is named in its first line only."""
-    answered = [result for result in results if not result.error]
-    if not answered:
-        return
-    file_width = max(len("image"), *(len(result.image) for result in answered))
-    labels = [p.label for result in answered for p in result.predictions]
-    room = max(20, shutil.get_terminal_size().columns - file_width - 11)
-    label_width = min(room, max(len("label"), *map(len, labels)))
-    yield f"{'image':{file_width}}  {'label':{label_width}}  score"
-    for result in answered:
+def _rows(results: Iterable[Result]) -> Iterator[tuple[str, str, str]]:
+    """Yield file, label and probability; a file is named in its first row only."""
+    for result in results:
         for rank, answer in enumerate(result.predictions):
-            file = "" if rank else result.image
-            label = answer.label
-            if len(label) > label_width:
-                label = label[: label_width - 3] + "..."
-            yield f"{file:{file_width}}  {label:{label_width}}  {answer.score:6.2%}"
+            yield "" if rank else result.image, answer.label, f"{answer.score:7.2%}"

@@ -1,0 +1,329 @@
+"""Weights become the network's: once in memory, whole or not at all, and only data."""
+
+import argparse
+import os
+import pickle
+
+import hub
+import numpy as np
+import pytest
+import torch
+from hub import registry
+from hub.commands import describe
+from hub.loading import load_pretrained, load_state_dict
+from safetensors.torch import save_file
+from torch import nn
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return hub.create_model("test_resnet").eval()
+
+
+@pytest.fixture
+def file(model, tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_file(model.state_dict(), path)
+    return path
+
+
+def load(file, name="test_resnet", **kwargs):
+    overlay = dict(file=str(file))
+    return hub.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **kwargs)
+
+
+def assert_same(a, b):
+    assert a.state_dict().keys() == b.state_dict().keys()
+    for (name, x), y in zip(a.state_dict().items(), b.state_dict().values(), strict=True):
+        assert torch.equal(x, y), name
+    for (name, x), (_, y) in zip(a.named_buffers(), b.named_buffers(), strict=True):
+        assert torch.equal(x, y), name
+
+
+# --- the same network as by the slow path -------------------------------------------------------
+
+
+def by_the_slow_path(name, state):
+    architecture, _ = registry.find(name)
+    model = registry.load_object(architecture.family.model)(**architecture.family.variants[name])
+    model.load_state_dict(state)
+    return model
+
+
+ALL = [
+    pytest.param(name, marks=() if name.startswith("test_") else pytest.mark.slow)
+    for name in hub.list_models()
+    if describe(name)["params"] < 70e6
+]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_fast_and_slow_path_give_equal_tensors(name, tmp_path):
+    state = hub.create_model(name).state_dict()
+    save_file(state, tmp_path / "model.safetensors")
+    fast = load(tmp_path / "model.safetensors", name)
+    assert_same(fast, by_the_slow_path(name, state))
+
+
+# --- memory ------------------------------------------------------------------------------------
+
+
+def test_training_changes_the_parameters_and_not_the_file(model, file):
+    before = file.read_bytes()
+    loaded = load(file).train()
+    optimizer = torch.optim.SGD(loaded.parameters(), lr=0.1)
+    loaded(torch.rand(4, 3, 64, 64)).square().mean().backward()
+    optimizer.step()
+    assert not torch.equal(loaded.fc.weight, model.fc.weight)
+    assert not torch.equal(loaded.bn1.running_mean, model.bn1.running_mean)
+    assert file.read_bytes() == before
+    assert_same(load(file), model)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_file_is_mapped_not_copied(tmp_path, suffix):
+    """16 M numbers are 64 MiB; loading them must not take that much memory of our own."""
+    file = tmp_path / f"big{suffix}"
+    state = {"weight": torch.ones(4096, 4096)}
+    save_file(state, file) if suffix == ".safetensors" else torch.save(state, file)
+    state.clear()
+    model = nn.Linear(4096, 4096, bias=False, device="meta")
+    before = own_memory()
+    load_pretrained(model, hub.Weights(file=str(file)))
+    assert own_memory() - before < 8 * 2**20
+    assert model.weight.sum() == 4096 * 4096
+
+
+def own_memory():
+    with open("/proc/self/status") as status:
+        line = next(line for line in status if line.startswith("RssAnon"))
+    return int(line.split()[1]) * 1024
+
+
+if not os.path.exists("/proc/self/status"):
+    del test_file_is_mapped_not_copied
+
+
+def test_device_and_dtype_are_those_asked_for(model, file):
+    loaded = load(file, dtype=torch.bfloat16)
+    assert loaded.fc.weight.dtype == torch.bfloat16
+    assert loaded.bn1.num_batches_tracked.dtype == torch.int64
+    assert torch.equal(loaded.fc.weight, model.fc.weight.bfloat16())
+    save_file(
+        {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}, file
+    )
+    assert load(file).fc.weight.dtype == torch.float32
+
+
+def test_loaded_parameters_are_trainable_leaves(file):
+    for parameter in load(file).parameters():
+        assert parameter.is_leaf
+        assert parameter.requires_grad
+
+
+def test_network_on_the_meta_device_is_completed(model, file):
+    with torch.device("meta"):
+        empty = hub.create_model("test_resnet", num_classes=3)
+    weights = hub.Weights(file=str(file), classifier="fc", num_classes=1000)
+    hub.load_pretrained(empty, weights)
+    assert not [n for n, t in empty.state_dict().items() if t.is_meta]
+    assert torch.equal(empty.layer1[0].conv1.weight, model.layer1[0].conv1.weight)
+    assert 0 < empty.fc.weight.abs().max() < 1
+
+
+def test_buffers_that_no_file_holds_are_computed(tmp_path):
+    torch.manual_seed(0)
+    blurred = hub.create_model("resnetblur18")
+    save_file(blurred.state_dict(), tmp_path / "w.safetensors")
+    with torch.device("meta"):
+        empty = hub.create_model("resnetblur18")
+    hub.load_pretrained(empty, hub.Weights(file=str(tmp_path / "w.safetensors")))
+    assert_same(empty, blurred)
+
+
+def test_default_device_meta_does_not_empty_what_is_loaded(model, file):
+    with torch.device("meta"):
+        loaded = load(file)
+    assert_same(loaded, model)
+
+
+# --- checkpoints as training leaves them ---------------------------------------------------------
+
+
+def test_envelopes_and_prefixes_are_found(model, tmp_path):
+    state = model.state_dict()
+    other = {k: torch.zeros_like(v) for k, v in state.items()}
+    checkpoints = [
+        state,
+        {"state_dict": state, "epoch": 3, "args": argparse.Namespace(lr=0.1)},
+        {"model": {f"module.{k}": v for k, v in state.items()}},
+        {"model": {"state_dict": {f"_orig_mod.module.{k}": v for k, v in state.items()}}},
+        {"state_dict": other, "state_dict_ema": state},
+        {"model_ema": state, "model": other, "optimizer": {"lr": 1}},
+    ]
+    for checkpoint in checkpoints:
+        torch.save(checkpoint, tmp_path / "c.pth")
+        assert_same(load(tmp_path / "c.pth"), model)
+    found = load_state_dict(tmp_path / "c.pth", use_ema=False)
+    assert not found["fc.weight"].any()
+
+
+def test_old_format_of_torch_loads(model, tmp_path):
+    torch.save(model.state_dict(), tmp_path / "c.pth", _use_new_zipfile_serialization=False)
+    assert_same(load(tmp_path / "c.pth"), model)
+
+
+def test_checkpoint_of_any_source_by_reference(model, file):
+    assert_same(hub.create_model("test_resnet", checkpoint_path=f"local-dir:{file.parent}"), model)
+
+
+def test_foreign_arrays_go_through_the_converter(install, tmp_path):
+    folder = install(
+        "acme",
+        """
+        from hub import Family, hookimpl
+
+        @hookimpl
+        def hub_models():
+            return [Family(name="acme", model="hub_acme.model:Net", variants={"acme_net": {}},
+                           converter="hub_acme.model:convert")]
+        """,
+    )
+    (folder / "model.py").write_text(
+        "import torch\n"
+        "class Net(torch.nn.Linear):\n"
+        "    def __init__(self, num_classes=2):\n"
+        "        super().__init__(3, num_classes)\n"
+        "def convert(state, model):\n"
+        "    return {'weight': state['head/kernel'].T, 'bias': state['head/bias']}\n"
+    )
+    hub.refresh()
+    np.savez(
+        tmp_path / "w.npz", **{"head/kernel": np.ones((3, 2), "f4"), "head/bias": np.ones(2, "f4")}
+    )
+    model = load(tmp_path / "w.npz", "acme_net", num_classes=2)
+    assert model.weight.sum() == 6
+
+
+# --- refused -----------------------------------------------------------------------------------
+
+
+class Bomb:
+    def __reduce__(self):
+        return os.system, ("touch exploded",)
+
+
+def test_pickle_with_code_is_refused_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": {"w": Bomb()}}, tmp_path / "bomb.pth")
+    (tmp_path / "plain.bin").write_bytes(pickle.dumps(Bomb(), protocol=2))
+    for name in ("bomb.pth", "plain.bin"):
+        with pytest.raises(hub.WeightsError, match=r"is refused: .*posix\.system"):
+            load(tmp_path / name)
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_npz_with_pickled_objects_is_refused(tmp_path):
+    np.savez(tmp_path / "w.npz", w=np.array([Bomb()], dtype=object))
+    with pytest.raises(hub.WeightsError, match="not a readable npz file of plain arrays"):
+        load(tmp_path / "w.npz")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("w.safetensors", b"", "is not a readable safetensors file"),
+        ("w.safetensors", b"\xff" * 100, "is not a readable safetensors file"),
+        ("w.pth", b"", "is damaged or no checkpoint"),
+        ("w.pth", b"PK\x03\x04 cut off", "is damaged or no checkpoint"),
+        ("w.pth", b"<html>not found</html>", "w.pth"),
+        ("w.npz", b"PK\x03\x04", "is not a readable npz file"),
+    ],
+)
+def test_damaged_file_is_named(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(hub.WeightsError, match=message):
+        load(tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_truncated_file_is_named(model, tmp_path, suffix, share):
+    path = tmp_path / f"w{suffix}"
+    save_file(model.state_dict(), path) if suffix == ".safetensors" else torch.save(
+        model.state_dict(), path
+    )
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(hub.WeightsError, match=f"w{suffix}"):
+        load(path)
+
+
+def test_file_without_tensors_is_named(tmp_path):
+    torch.save({"epoch": 3}, tmp_path / "w.pth")
+    with pytest.raises(hub.WeightsError, match="holds no state dict"):
+        load(tmp_path / "w.pth")
+    with pytest.raises(hub.WeightsError, match="there is no file"):
+        load(tmp_path / "nothing.pth")
+
+
+def test_a_failed_load_leaves_the_network_as_it_was(model, file, tmp_path):
+    state = {k: v + 1 for k, v in model.state_dict().items()}
+    state["fc.weight"] = torch.ones(2, 2)
+    torch.save(state, tmp_path / "w.pth")
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    with pytest.raises(hub.WeightsError, match=r"1 of another shape \(fc.weight"):
+        hub.load_checkpoint(model, tmp_path / "w.pth")
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+# --- what a config.json may say ------------------------------------------------------------------
+
+
+def write_config(folder, **config):
+    import json
+
+    (folder / "config.json").write_text(json.dumps({"architecture": "test_resnet", **config}))
+    return f"local-dir:{folder}"
+
+
+@pytest.mark.parametrize(
+    ("config", "error", "message"),
+    [
+        ({"model_args": {"checkpoint_path": "/etc/passwd"}}, hub.WeightsError, "'checkpoint_path'"),
+        ({"model_args": {"pretrained_cfg_overlay": {}}}, hub.WeightsError, "no argument of a net"),
+        ({"model_args": {"cache_dir": "/"}}, hub.WeightsError, "sets 'cache_dir'"),
+        ({"model_args": {"depht": 3}}, TypeError, "has no argument 'depht'"),
+        ({"model_args": {"act_layer": "os.system"}}, ValueError, "unknown activation 'os.system'"),
+        ({"model_args": {"block": "hub_resnet.blocks:BasicBlock"}}, ValueError, "unknown block"),
+        ({"model_args": [1]}, hub.WeightsError, "model_args in its config.json is no object"),
+        ({"pretrained_cfg": 3}, hub.WeightsError, "pretrained_cfg in its config.json is no object"),
+        ({"num_classes": "many"}, hub.WeightsError, "num_classes='many'"),
+        ({"pretrained_cfg": {"mean": "x"}}, hub.WeightsError, "mean='x'"),
+        ({"pretrained_cfg": {"input_size": [3, "a", 1]}}, hub.WeightsError, "input_size="),
+        ({"architecture": 3}, hub.WeightsError, "names no architecture"),
+    ],
+)
+def test_configuration_carries_only_data_of_a_network(tmp_path, config, error, message):
+    with pytest.raises(error, match=message):
+        hub.create_model(write_config(tmp_path, **config))
+
+
+def test_configuration_cannot_point_at_other_files(model, file, tmp_path):
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    save_file({"a": torch.ones(1)}, secret / "other.safetensors")
+    cfg = {"file": str(secret / "other.safetensors"), "url": "https://evil/x.pth"}
+    name = write_config(tmp_path, pretrained_cfg=cfg)
+    assert_same(hub.create_model(name, pretrained=True), model)
+
+
+def test_plugin_that_a_repository_needs_is_shown_as_its_claim(tmp_path):
+    plugin = {"name": "acme", "distribution": "hub-acme", "version": "1.2"}
+    name = write_config(tmp_path, architecture="acme_net", plugin=plugin)
+    with pytest.raises(hub.UnknownModelError) as caught:
+        hub.create_model(name)
+    assert "says it needs hub-acme 1.2: look at that package before you install it" in str(
+        caught.value
+    )

@@ -1,0 +1,158 @@
+"""What is saved is built again, to equal tensors."""
+
+import json
+
+import hub
+import pytest
+import torch
+from hub.__main__ import main
+from safetensors import safe_open
+from torch import nn
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    model = hub.create_model("test_resnet", num_classes=4, drop_rate=0.1, act_layer="silu").eval()
+    return model
+
+
+def config_of(folder):
+    return json.loads((folder / "config.json").read_text())
+
+
+def test_saved_model_loads_to_equal_tensors_and_outputs(model, tmp_path):
+    hub.save_pretrained(model, tmp_path / "new" / "folder", label_names=list("abcd"))
+    loaded = hub.create_model(f"local-dir:{tmp_path}/new/folder", pretrained=True).eval()
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor), name
+    x = torch.rand(2, 3, 64, 64)
+    assert torch.equal(loaded(x), model(x))
+    assert loaded.drop_rate == 0.1
+    assert loaded.pretrained_cfg["label_names"] == tuple("abcd")
+
+
+def test_configuration_states_what_differs_from_the_variant(model, tmp_path):
+    hub.save_pretrained(model, tmp_path, preprocessing=dict(mean=(0.5, 0.5, 0.5), crop_pct=1.0))
+    config = config_of(tmp_path)
+    assert config["architecture"] == "test_resnet"
+    assert config["num_classes"] == 4
+    assert config["global_pool"] == "avg"
+    assert config["model_args"] == {"drop_rate": 0.1, "act_layer": "silu"}
+    assert config["pretrained_cfg"]["mean"] == [0.5, 0.5, 0.5]
+    assert config["pretrained_cfg"]["crop_pct"] == 1.0
+    assert config["pretrained_cfg"]["num_classes"] == 4
+    assert not {"url", "file", "hf_hub_id", "state_dict"} & config["pretrained_cfg"].keys()
+    assert config["plugin"] == {
+        "name": "resnet",
+        "distribution": "hub-resnet",
+        "version": hub.__version__,
+    }
+    with safe_open(tmp_path / "model.safetensors", "pt") as file:
+        assert file.metadata() == {"format": "pt"}
+
+
+def test_changes_after_creation_are_saved(tmp_path):
+    model = hub.create_model("test_resnet", in_chans=2).eval()
+    model.reset_classifier(3, "avgmax")
+    hub.save_pretrained(model, tmp_path)
+    loaded = hub.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
+    x = torch.rand(1, 2, 64, 64)
+    assert torch.equal(loaded(x), model(x))
+    assert loaded.pretrained_cfg["input_size"] == (2, 160, 160)
+
+
+def test_labels_have_to_be_as_many_as_classes(model, tmp_path):
+    with pytest.raises(hub.HubError, match="3 label names for a classifier of 4 classes"):
+        hub.save_pretrained(model, tmp_path, label_names=list("abc"))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_layout_and_type_of_memory_do_not_matter(model, tmp_path, memory_format, dtype):
+    model.to(memory_format=memory_format, dtype=dtype)
+    hub.save_pretrained(model, tmp_path)
+    loaded = hub.create_model(f"local-dir:{tmp_path}", pretrained=True, dtype=dtype)
+    assert torch.equal(loaded.layer1[0].conv1.weight, model.layer1[0].conv1.weight)
+
+
+class Tied(nn.Module):
+    def __init__(self, num_classes=5):
+        super().__init__()
+        self.first = nn.Linear(num_classes, num_classes)
+        self.second = nn.Linear(num_classes, num_classes)
+        self.second.weight = self.first.weight
+
+
+def test_shared_parameters_are_saved_once_and_shared_again(tmp_path):
+    hub.register_model(name="tied_net")(Tied)
+    model = hub.create_model("tied_net", num_classes=5)
+    hub.save_pretrained(model, tmp_path)
+    with safe_open(tmp_path / "model.safetensors", "pt") as file:
+        assert set(file.keys()) == {"first.weight", "first.bias", "second.bias"}
+    loaded = hub.create_model(f"local-dir:{tmp_path}", pretrained=True)
+    assert loaded.first.weight is loaded.second.weight
+    assert torch.equal(loaded.first.weight, model.first.weight)
+    assert "plugin" not in config_of(tmp_path)
+
+
+def test_what_cannot_be_built_again_is_not_saved(model, tmp_path):
+    with pytest.raises(hub.HubError, match="Linear was not built by hub"):
+        hub.save_pretrained(nn.Linear(1, 1), tmp_path)
+    with pytest.raises(hub.HubError, match="this network was cut down"):
+        hub.save_pretrained(model.as_features([1]), tmp_path)
+    by_class = hub.create_model("test_resnet", act_layer=nn.SiLU)
+    with pytest.raises(hub.HubError, match=r"act_layer=.*which a config.json cannot hold"):
+        hub.save_pretrained(by_class, tmp_path)
+    with torch.device("meta"):
+        empty = hub.create_model("test_resnet")
+    with pytest.raises(hub.WeightsError, match="on the meta device and has no values to save"):
+        hub.save_pretrained(empty, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_saving_again_replaces_the_model_but_not_the_card(model, tmp_path):
+    hub.save_pretrained(model, tmp_path)
+    (tmp_path / "README.md").write_text("written by a person")
+    with torch.no_grad():
+        model.fc.bias.fill_(7)
+    hub.save_pretrained(model, tmp_path)
+    assert (tmp_path / "README.md").read_text() == "written by a person"
+    loaded = hub.create_model(f"local-dir:{tmp_path}", pretrained=True)
+    assert (loaded.fc.bias == 7).all()
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+    ]
+
+
+def test_a_failed_save_leaves_what_was_there(model, tmp_path, monkeypatch):
+    hub.save_pretrained(model, tmp_path)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+
+    def fail(*args, **kwargs):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_file", fail)
+    with pytest.raises(OSError, match="no space left"):
+        hub.save_pretrained(model, tmp_path)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_download_makes_a_folder_that_works_alone(model, tmp_path, capsys):
+    hub.save_pretrained(model, tmp_path / "a", label_names=list("abcd"))
+    assert main(["download", f"local-dir:{tmp_path}/a", "--to", f"{tmp_path}/b"]) == 0
+    assert capsys.readouterr().out.endswith(f"use it as local-dir:{tmp_path}/b\n")
+    assert config_of(tmp_path / "a") == config_of(tmp_path / "b")
+    a, b = (tmp_path / x / "model.safetensors" for x in "ab")
+    assert a.read_bytes() == b.read_bytes()
+
+
+def test_push_refuses_a_damaged_folder(model, tmp_path, capsys):
+    hub.save_pretrained(model, tmp_path)
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+    assert main(["push", str(tmp_path), "org/name"]) == 1
+    assert "is not a readable safetensors file" in capsys.readouterr().err
