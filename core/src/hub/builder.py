@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Collection, Mapping
@@ -107,7 +108,7 @@ def build_model_with_cfg(
         device = torch.device("cpu")  # whoever asks for weights wants their values
     # With weights the tensors come from the file: what is built here is only their frame.
     init = DeferredInit()
-    with torch.device("cpu") if pretrained else device, init:
+    with _default_device("cpu" if pretrained else device), init:
         model = model_cls(**kwargs)
     model.pretrained_cfg = model.default_cfg = weights.to_dict()  # type: ignore[assignment]
     model._built_by = functools.partial(model_cls, **kwargs)  # type: ignore[assignment]
@@ -128,13 +129,24 @@ def build_model_with_cfg(
             init=init,
         )
     init.run(model.parameters())
-    return model.to(device=device, dtype=dtype)
+    if device.type != "cpu" or dtype is not None:
+        model.to(device=device, dtype=dtype)
+    return model
 
 
 #: Keywords of a build that are not a network's; a downloaded configuration must not set them.
 BUILD_OPTIONS = frozenset(inspect.signature(build_model_with_cfg).parameters) - {"kwargs"} | {
     "checkpoint_path"
 }
+
+
+def _default_device(
+    device: torch.device | str,
+) -> contextlib.AbstractContextManager[object]:
+    """Return a context in which tensors are made on `device`; free where they are already."""
+    device = torch.device(device)
+    same = device == torch.get_default_device()
+    return contextlib.nullcontext() if same else device
 
 
 def _defaults(weights: Weights, stated: Collection[str]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ Construction on the meta device would be simpler, but breaks constructors that c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -66,7 +66,7 @@ class DeferredInit(TorchFunctionMode):
         name = _name(func)
         if name in _NOT_READS:
             return func(*args, **kwargs)
-        tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
+        tensors = list(_tensors((*args, *kwargs.values())))
         if _is_write(name) and len(tensors) == 1 and isinstance(tensors[0], nn.Parameter):
             target = tensors[0]
             notes = self._notes.setdefault(id(target), [])
@@ -84,6 +84,15 @@ class DeferredInit(TorchFunctionMode):
             with torch._C.DisableTorchFunction(), torch.no_grad():
                 for func, args, kwargs in notes:
                     func(*args, **kwargs)
+
+
+def _tensors(values: Iterable[Any]) -> Iterator[torch.Tensor]:
+    """Yield the tensors among the arguments of a call; seldom are they nested."""
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, list | tuple | dict):
+            yield from (leaf for leaf in tree_leaves(value) if isinstance(leaf, torch.Tensor))
 
 
 def _is_write(name: str) -> bool:
