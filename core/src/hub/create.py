@@ -134,8 +134,12 @@ def _from_source(
     architecture = config.get("architecture", described.architecture)
     if not isinstance(architecture, str):
         raise WeightsError(f"{what}: its config.json names no architecture")
+    plugin = config.get("plugin")
+    name = architecture
+    if isinstance(plugin, Mapping) and isinstance(plugin.get("name"), str):
+        name = f"{plugin['name']}/{architecture}"
     try:
-        registry.find(architecture)
+        registry.find(name)
     except UnknownModelError as e:
         raise UnknownModelError(
             f"{what} holds a model that cannot be built here: {e}{_claimed_plugin(config)}"
@@ -149,7 +153,7 @@ def _from_source(
     )
     if pretrained:
         weights = replace(weights, file=str(source.weights(described.hf_hub_filename)))
-    return architecture, weights, _saved_arguments(config, what)
+    return name, weights, _saved_arguments(config, what)
 
 
 def _described(config: Mapping[str, Any], what: str) -> Weights:
@@ -213,4 +217,11 @@ def build(request: BuildRequest) -> nn.Module:
     model = request.entrypoint(pretrained=request.pretrained, **kwargs)
     if model is None:
         raise HubError(f"the function registered as {request.architecture!r} returned None")
+    model._hub_name = f"{request.plugin}/{request.architecture}"  # type: ignore[assignment]
     return model
+
+
+def built_name(model: nn.Module) -> str | None:
+    """Return the full name "plugin/architecture" that a network was built by, if by one."""
+    name = getattr(model, "_hub_name", None)
+    return name if isinstance(name, str) else None

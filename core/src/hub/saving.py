@@ -6,6 +6,8 @@ the repositories timm publishes, so that timm loads it too where it has the arch
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 import os
 import tempfile
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 
 from hub import plugins, registry
 from hub.backbone import Backbone
+from hub.create import built_name
 from hub.errors import HubError, WeightsError
 from hub.family import Weights
 from hub.loading import load_state_dict
@@ -156,6 +159,36 @@ def model_config(
     preprocessing: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the content of `config.json` for a network; arguments as for `save_pretrained`."""
+    weights = _described(model).with_fields(preprocessing or {})
+    num_classes = getattr(model, "num_classes", weights.num_classes)
+    if label_names is None and num_classes == weights.num_classes:
+        label_names = weights.label_names
+    if label_names and len(label_names) != num_classes:
+        raise HubError(f"{len(label_names)} label names for a classifier of {num_classes} classes")
+    descriptions = label_descriptions or weights.label_descriptions
+    architecture, _ = registry.find(built_name(model) or str(weights.architecture))
+    owner = plugins.host().plugins.get(architecture.plugin)
+    config = {
+        "architecture": architecture.name,
+        "num_classes": num_classes,
+        "num_features": getattr(model, "num_features", None),
+        "global_pool": _pool(model),
+        "label_names": list(label_names or ()),
+        "label_descriptions": dict(descriptions) if label_names and descriptions else None,
+        "model_args": _arguments(model, architecture),
+        "pretrained_cfg": _fitted(model, weights, num_classes),
+    }
+    if owner is not None:
+        config["plugin"] = {
+            "name": owner.name,
+            "distribution": owner.distribution,
+            "version": owner.version,
+        }
+    return {key: value for key, value in config.items() if value not in (None, [], {})}
+
+
+def _described(model: nn.Module) -> Weights:
+    """Return the description that a network carries; refuse what could not be built from it."""
     described = getattr(model, "pretrained_cfg", None)
     if not isinstance(described, Mapping) or not hasattr(model, "_built_by"):
         raise HubError(
@@ -167,63 +200,47 @@ def model_config(
             "this network was cut down (features_only, prune_intermediate_layers), and cannot be "
             "saved alone: save the whole one; create_model(..., features_only=True) cuts it again"
         )
-    weights = Weights.from_dict(described).with_fields(preprocessing or {})
-    architecture, _ = registry.find(str(weights.architecture))
-    num_classes = getattr(model, "num_classes", weights.num_classes)
-    names = list(
-        label_names or (weights.label_names if num_classes == weights.num_classes else ()) or ()
-    )
-    if names and len(names) != num_classes:
-        raise HubError(f"{len(names)} label names for a classifier of {num_classes} classes")
+    return Weights.from_dict(described)
+
+
+def _fitted(model: nn.Module, weights: Weights, num_classes: int) -> dict[str, Any]:
+    """Return the fields of the weights as they are for this network's channels and classes."""
+    in_chans = getattr(model, "in_chans", weights.input_size[0])
     fitted = weights.with_fields(
         {
             "num_classes": num_classes,
-            "input_size": [
-                getattr(model, "in_chans", weights.input_size[0]),
-                *weights.input_size[1:],
-            ],
+            "input_size": [in_chans, *weights.input_size[1:]],
+            "mean": _per_channel(weights.mean, in_chans),
+            "std": _per_channel(weights.std, in_chans),
         }
     )
-    config: dict[str, Any] = {
-        "architecture": architecture.name,
-        "num_classes": num_classes,
-        "num_features": getattr(model, "num_features", None),
-    }
-    pool = getattr(getattr(model, "global_pool", None), "pool_type", None)
-    if pool is not None:
-        config["global_pool"] = pool
-    if names:
-        config["label_names"] = names
-    descriptions = label_descriptions or weights.label_descriptions
-    if names and descriptions:
-        config["label_descriptions"] = dict(descriptions)
-    arguments = _arguments(model, architecture)
-    if arguments:
-        config["model_args"] = arguments
     skip = {"architecture", "label_names", "label_descriptions"}
-    config["pretrained_cfg"] = {
-        k: v for k, v in fitted.to_dict(remove_source=True).items() if k not in skip
-    }
-    owner = plugins.host().plugins.get(architecture.plugin)
-    if owner is not None:
-        config["plugin"] = {
-            "name": owner.name,
-            "distribution": owner.distribution,
-            "version": owner.version,
-        }
-    return config
+    return {k: v for k, v in fitted.to_dict(remove_source=True).items() if k not in skip}
+
+
+def _per_channel(values: Sequence[float], channels: int) -> list[float]:
+    """Return one value per channel; their mean where the channels are others."""
+    if len(values) == channels:
+        return list(values)
+    return [sum(values) / len(values)] * channels
+
+
+def _pool(model: nn.Module) -> str | None:
+    return getattr(getattr(model, "global_pool", None), "pool_type", None)
 
 
 def _arguments(model: nn.Module, architecture: registry.Architecture) -> dict[str, Any]:
     """Return the constructor keywords in which a network differs from its variant, as data."""
-    variant = architecture.family.variants[architecture.name] if architecture.family else {}
-    follows = {"num_classes", "in_chans", "global_pool"}  # stated elsewhere in the configuration
-    keywords: dict[str, Any] = getattr(model, "_built_by").keywords  # noqa: B009
-    given = {
-        key: value
-        for key, value in keywords.items()
-        if key not in follows and variant.get(key, _UNSET) != value
-    }
+    build: functools.partial[nn.Module] = model._built_by  # type: ignore[assignment]
+    usual = {k: p.default for k, p in inspect.signature(build.func).parameters.items()}
+    if architecture.family:
+        usual |= architecture.family.variants[architecture.name]
+    now = dict(build.keywords)
+    if _pool(model) is not None and "global_pool" in usual:
+        now["global_pool"] = _pool(model)
+    # Classes and channels are stated in pretrained_cfg, and follow from it.
+    follows = {"num_classes", "in_chans"} & usual.keys()
+    given = {k: v for k, v in now.items() if k not in follows and usual.get(k) != v}
     for key, value in given.items():
         try:
             json.dumps(value)
@@ -233,9 +250,6 @@ def _arguments(model: nn.Module, architecture: registry.Architecture) -> dict[st
                 "build it with a name or plain data instead"
             ) from None
     return given
-
-
-_UNSET = object()
 
 
 def _write_weights(model: nn.Module, path: Path) -> None:
