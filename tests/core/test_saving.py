@@ -50,6 +50,7 @@ def test_configuration_states_what_differs_from_the_variant(model, tmp_path):
     }
     with safe_open(tmp_path / "model.safetensors", "pt") as file:
         assert file.metadata() == {"format": "pt"}
+    assert len({p.stat().st_mode for p in tmp_path.iterdir()}) == 1
 
 
 def test_changes_after_creation_are_saved(tmp_path):

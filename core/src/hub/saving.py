@@ -10,6 +10,7 @@ import functools
 import inspect
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -65,6 +66,7 @@ def save_pretrained(
     with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as scratch:
         _write_weights(model, Path(scratch) / WEIGHTS)
         (Path(scratch) / CONFIG).write_text(text, encoding="utf-8")
+        shutil.copymode(Path(scratch) / CONFIG, Path(scratch) / WEIGHTS)  # not for the owner alone
         (Path(scratch) / CARD).write_text(_card(config), encoding="utf-8")
         for name in (WEIGHTS, CONFIG, CARD):
             if name != CARD or not (folder / CARD).exists():  # a card is written by people

@@ -18,7 +18,6 @@ Digits", E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, CC BY 4.0.
 * CPU, two threads, fixed seeds: a second run on the same machine writes the same bytes.
 """
 
-import json
 import math
 import time
 from pathlib import Path
@@ -27,7 +26,6 @@ import hub
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
@@ -132,34 +130,19 @@ def main() -> None:
             print(f"epoch {epoch}: loss {total / steps:.4f}, {time.perf_counter() - start:.0f} s")
 
     # ------------------------------------------------------------------------- model folder
-    # The layout of a model repository that timm publishes on the Hugging Face Hub.
-    config = dict(
-        architecture=ARCHITECTURE,
-        num_classes=10,
-        num_features=model.num_features,
-        global_pool="avg",
-        label_names=NAMES,
-        model_args=dict(in_chans=1),
-        pretrained_cfg=dict(
-            tag="uci_digits",
-            input_size=(1, SIZE, SIZE),
-            fixed_input_size=False,
-            interpolation="bicubic",
-            crop_pct=1.0,
-            crop_mode="center",
-            mean=(mean,),
-            std=(std,),
-            num_classes=10,
-            pool_size=(1, 1),
-            first_conv="conv1.0",
-            classifier="fc",
-            license="apache-2.0",
-        ),
-    )
     folder = HERE / "model"
-    folder.mkdir(exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    save_file(model.state_dict(), folder / "model.safetensors")
+    preprocessing = dict(
+        tag="uci_digits",
+        input_size=(1, SIZE, SIZE),
+        interpolation="bicubic",
+        crop_pct=1.0,
+        mean=(mean,),
+        std=(std,),
+        pool_size=(1, 1),
+        license="apache-2.0",
+        origin_url=None,
+    )
+    hub.save_pretrained(model, folder, label_names=NAMES, preprocessing=preprocessing)
 
     # ------------------------------------------------------------------------- pictures
     (HERE / "images").mkdir(exist_ok=True)
