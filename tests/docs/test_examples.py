@@ -42,3 +42,10 @@ def test_readme_names_what_there_is():
     count = len(hub.list_models(module="resnet"))
     weights = len([n for n in hub.list_pretrained() if hub.is_model_in_modules(n, "resnet")])
     assert f"{count} architectures, {weights} sets of weights" in text
+
+
+def test_python_in_the_pages(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        for code in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+            exec(compile(code, page.name, "exec"), {})
