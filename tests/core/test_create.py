@@ -41,6 +41,12 @@ def test_arguments_reach_the_constructor_and_none_is_the_default():
     assert model.drop_rate == 0.0
 
 
+def test_switches_of_timm_are_accepted():
+    hub.create_model("test_resnet", scriptable=False, exportable=True, no_jit=True)
+    with pytest.warns(hub.HubWarning, match="not made for TorchScript"):
+        hub.create_model("test_resnet", scriptable=True)
+
+
 def test_unknown_argument_is_refused_with_a_suggestion():
     with pytest.raises(TypeError, match=r"no argument 'drop_ratee'\. Did you mean drop_rate"):
         hub.create_model("test_resnet", drop_ratee=0.1)

@@ -98,7 +98,7 @@ def test_repository_id_without_a_scheme_is_explained():
 def test_two_distributions_with_one_plugin_name_do_not_replace_each_other(install):
     install("acme", declares("acme_net"))
     install("acme", declares("other_net", plugin="second"), distribution="hub-second")
-    with pytest.warns(hub.HubWarning, match="the plugin name 'acme' belongs to hub-acme already"):
+    with pytest.warns(hub.HubWarning, match="the plugin name 'acme' belongs to hub-acme; uninst"):
         hub.refresh()
     assert hub.is_model("acme_net")
     assert not hub.is_model("other_net")
@@ -106,9 +106,46 @@ def test_two_distributions_with_one_plugin_name_do_not_replace_each_other(instal
 
 def test_impostor_of_an_official_plugin_is_refused(install):
     install("resnet", declares("resnet50"), distribution="aaa-resnet")
-    with pytest.warns(hub.HubWarning, match="'resnet' belongs to hub-resnet already"):
+    with pytest.warns(hub.HubWarning, match="'resnet' belongs to hub-resnet; uninstall aaa-"):
         hub.refresh()
     assert hub.get_pretrained_cfg("resnet50").tag == "a1_in1k"
+
+
+def test_impostor_is_refused_where_the_official_plugin_is_missing_too(install, monkeypatch):
+    install("resnet", declares("resnet50"), distribution="aaa-resnet")
+    found = plugins.discover()
+    monkeypatch.setattr(
+        plugins, "discover", lambda: {i for i in found if i.distribution != "hub-resnet"}
+    )
+    with pytest.warns(hub.HubWarning, match="'resnet' belongs to hub-resnet"):
+        hub.refresh()
+    for name in ("resnet50", "resnet/resnet50"):
+        with pytest.raises(hub.MissingPluginError, match="pip install hub-resnet"):
+            hub.model_entrypoint(name)
+
+
+def test_old_names_cannot_be_taken_either(install):
+    code = declares("acme_net").replace(
+        ")]", ', renamed={"tv_resnet50": "acme_net", "o": "acme_net"})]'
+    )
+    install("acme", code)
+    install("zeta", code.replace("acme", "zeta").replace("tv_resnet50", "tv_resnet18"))
+    hub.refresh()
+    with pytest.warns(hub.HubDeprecationWarning):
+        assert hub.get_pretrained_cfg("tv_resnet50").tag == "tv_in1k"
+    with pytest.warns(hub.HubDeprecationWarning, match="tv_resnet50 is an old name; use acme_net"):
+        assert hub.model_entrypoint("acme/tv_resnet50").__name__ == "acme_net"
+    with pytest.raises(hub.AmbiguousModelError, match="write acme/o or zeta/o"):
+        hub.model_entrypoint("o")
+
+
+def test_outdated_official_plugin_is_told_to_be_upgraded(monkeypatch):
+    newer = {**plugins.known(), "resnet": dict(plugins.known()["resnet"])}
+    newer["resnet"]["models"] = [*newer["resnet"]["models"], "resnet9000"]
+    monkeypatch.setattr(plugins, "known", lambda: newer)
+    hub.refresh()
+    with pytest.raises(hub.MissingPluginError, match="pip install --upgrade hub-resnet"):
+        hub.create_model("resnet9000")
 
 
 def test_plugin_installed_later_is_found_without_refresh(install):

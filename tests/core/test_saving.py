@@ -1,6 +1,9 @@
 """What is saved is built again, to equal tensors."""
 
 import json
+import signal
+import subprocess
+import sys
 
 import hub
 import pytest
@@ -140,6 +143,31 @@ def test_a_failed_save_leaves_what_was_there(model, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="no space left"):
         hub.save_pretrained(model, tmp_path)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("replaced", [0, 1, 2])
+def test_a_killed_save_is_completed_by_the_same_call(model, tmp_path, replaced):
+    code = f"""
+import os, signal, hub
+real, count = os.replace, [0]
+def replace(a, b):
+    if count[0] == {replaced}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    count[0] += 1
+    real(a, b)
+os.replace = replace
+hub.save_pretrained(hub.create_model("test_resnet", num_classes=9), {str(tmp_path)!r})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    hub.save_pretrained(model, tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+    ]
+    loaded = hub.create_model(f"local-dir:{tmp_path}", pretrained=True)
+    assert torch.equal(loaded.fc.weight, model.fc.weight)
 
 
 def test_download_makes_a_folder_that_works_alone(model, tmp_path, capsys):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hub import plugins, registry
-from hub.errors import HubError, UnknownModelError, WeightsError
+from hub.errors import HubError, HubWarning, UnknownModelError, WeightsError
 from hub.family import Weights
 from hub.hookspecs import BuildRequest, Source
 from hub.names import parse_model_name
@@ -26,6 +27,9 @@ def create_model(
     pretrained_cfg_overlay: Mapping[str, Any] | None = None,
     checkpoint_path: str | Path | None = None,
     cache_dir: str | Path | None = None,
+    scriptable: bool | None = None,
+    exportable: bool | None = None,
+    no_jit: bool | None = None,
     *,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
@@ -41,6 +45,9 @@ def create_model(
         pretrained_cfg_overlay: fields of `Weights` to replace, `dict(file="mine.safetensors")`.
         checkpoint_path: file to load after the network was built.
         cache_dir: where downloads are kept.
+        scriptable: timm's switch for TorchScript, which hub does not support: warns if true.
+        exportable: timm's switch; networks of hub export as they are.
+        no_jit: timm's switch; hub has nothing that it would turn off.
         device: where the network is to be.
         dtype: floating-point type of its parameters.
         **kwargs: keywords of the network's constructor (`num_classes`, `in_chans`, `drop_rate`,
@@ -63,6 +70,12 @@ def create_model(
         >>> model.get_classifier()
         Linear(in_features=96, out_features=10, bias=True)
     """
+    if scriptable:
+        warnings.warn(
+            "hub networks are not made for TorchScript; use torch.export or torch.compile",
+            HubWarning,
+            stacklevel=2,
+        )
     kwargs = {k: v for k, v in kwargs.items() if v is not None}
     scheme, reference = parse_model_name(model_name)
     if scheme is not None:

@@ -108,6 +108,9 @@ class Host:
             return f"{distribution}, which is not installed: pip install {distribution}"
         if plugin.status == "blocked":
             return f"{plugin}, which HUB_PLUGINS leaves out; add {name} to it or unset it"
+        if plugin.status == "loaded":
+            update = f"pip install --upgrade {plugin.distribution}"
+            return f"another version of {plugin.distribution} than {plugin.version}: {update}"
         return f"{plugin}, which could not be loaded: {type(plugin.error).__name__}: {plugin.error}"
 
     def _add(self, entry: Installed, *, blocked: bool) -> None:
@@ -120,8 +123,8 @@ class Host:
             except (Exception, SystemExit) as e:
                 error = e
         plugin = Plugin(
-            # In a clash the first keeps the name and the second is named in full.
-            name=f"{entry.distribution}:{entry.name}" if entry.name in self.plugins else entry.name,
+            # In a clash the holder keeps the name and the other is named in full.
+            name=f"{entry.distribution}:{entry.name}" if self._holder(entry) else entry.name,
             distribution=entry.distribution,
             version=entry.version,
             official=entry.official,
@@ -134,12 +137,19 @@ class Host:
         if error:
             _report(plugin, error)
 
-    def _load(self, entry: Installed) -> tuple[Family, ...]:
+    def _holder(self, entry: Installed) -> str | None:
+        """Return the distribution that an entry point's name belongs to, if to another."""
+        if entry.name in known() and not entry.official:
+            return str(known()[entry.name]["distribution"])
         rival = self.plugins.get(entry.name)
-        if rival is not None:
+        return rival.distribution if rival else None
+
+    def _load(self, entry: Installed) -> tuple[Family, ...]:
+        holder = self._holder(entry)
+        if holder is not None:
             raise PluginError(
-                f"the plugin name {entry.name!r} belongs to {rival.distribution} already; "
-                "uninstall one of the two"
+                f"the plugin name {entry.name!r} belongs to {holder}; "
+                f"uninstall {entry.distribution}, or ask its author for another name"
             )
         module = importlib.import_module(entry.module)
         self.manager.register(module, entry.name)

@@ -85,7 +85,7 @@ class Registry:
     def __init__(self, host: plugins.Host, local: Mapping[str, Architecture]) -> None:
         self.host = host
         self.claims: dict[str, list[Architecture]] = {}
-        self.renamed: dict[str, tuple[str, str]] = {}
+        self.renamed: dict[str, list[tuple[str, str]]] = {}  # old name to plugin and new name
         self._official = {
             name: plugin for plugin, entry in plugins.known().items() for name in entry["models"]
         }
@@ -111,7 +111,7 @@ class Registry:
             )
             self.claims.setdefault(name, []).append(architecture)
         for old, new in family.renamed.items():
-            self.renamed.setdefault(old, (plugin, new))
+            self.renamed.setdefault(old, []).append((plugin, new))
 
     def owner(self, name: str) -> Architecture | None:
         """Return who has the bare `name`: its official owner, or else its only claimant.
@@ -120,11 +120,13 @@ class Registry:
         name means the same network on every machine.
         """
         claims = self.claims.get(name, [])
-        official = self._official.get(name)
-        if official is not None:
-            entry = self.host.plugins.get(official)
-            claims = [c for c in claims if c.plugin == official and entry and entry.official]
+        if len(claims) > 1 or name in self._official:
+            claims = [c for c in claims if self._is_official(c.plugin)]
         return claims[0] if len(claims) == 1 else None
+
+    def _is_official(self, plugin: str) -> bool:
+        entry = self.host.plugins.get(plugin)
+        return entry is not None and entry.official
 
     def public_names(self) -> Iterator[tuple[str, Architecture]]:
         """Yield every architecture under the shortest name that means it alone."""
@@ -153,17 +155,24 @@ class Registry:
             found = self.owner(parts.architecture)
         if found is not None:
             return found, parts.tag
-        if parts.architecture in self._official or not claims:
-            if parts.architecture in self.renamed:
-                return self._forward(parts)
-            raise self._unknown(parts)
-        names = [f"{c.plugin}/{parts.architecture}" for c in claims]
-        raise AmbiguousModelError(
-            f"{parts.architecture!r} is claimed by {len(names)} plugins; write {' or '.join(names)}"
-        )
+        if claims and parts.architecture not in self._official:
+            raise _ambiguous(parts.architecture, [c.plugin for c in claims])
+        if parts.architecture in self.renamed:
+            return self._forward(parts)
+        raise self._unknown(parts)
 
     def _forward(self, parts: ModelName) -> tuple[Architecture, str]:
-        plugin, new = self.renamed[parts.architecture]
+        """Follow an old name to the new one, by the rules that hold for names."""
+        heirs = self.renamed[parts.architecture]
+        if parts.plugin:
+            heirs = [heir for heir in heirs if heir[0] == parts.plugin]
+        elif len(heirs) > 1:
+            heirs = [heir for heir in heirs if self._is_official(heir[0])] or heirs
+        if not heirs:
+            raise self._unknown(parts)
+        if len(heirs) > 1:
+            raise _ambiguous(parts.architecture, [plugin for plugin, _ in heirs])
+        plugin, new = heirs[0]
         warnings.warn(
             f"{parts.architecture} is an old name; use {new}", HubDeprecationWarning, stacklevel=2
         )
@@ -191,7 +200,7 @@ class Registry:
         if others:
             text += f" (another network is {', '.join(others)})"
         entry = self.host.plugins.get(plugin)
-        if entry is None or entry.status == "blocked":
+        if entry is None or entry.error is None:
             return MissingPluginError(text)
         error = PluginError(text)
         error.__cause__ = entry.error
@@ -215,6 +224,11 @@ class Registry:
             error = UnknownModelError(f"{error}. It may be in {names}, which could not be loaded")
             error.__cause__ = broken[0].error
         return error
+
+
+def _ambiguous(name: str, owners: Sequence[str]) -> AmbiguousModelError:
+    choices = " or ".join(f"{owner}/{name}" for owner in owners)
+    return AmbiguousModelError(f"{name!r} is claimed by {len(owners)} plugins; write {choices}")
 
 
 def load_object(reference: str) -> Any:

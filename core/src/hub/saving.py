@@ -60,17 +60,21 @@ def save_pretrained(
         label_descriptions=label_descriptions,
         preprocessing=preprocessing,
     )
-    text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as scratch:
-        _write_weights(model, Path(scratch) / WEIGHTS)
-        (Path(scratch) / CONFIG).write_text(text, encoding="utf-8")
-        shutil.copymode(Path(scratch) / CONFIG, Path(scratch) / WEIGHTS)  # not for the owner alone
-        (Path(scratch) / CARD).write_text(_card(config), encoding="utf-8")
+    scratch = folder / ".saving"
+    shutil.rmtree(scratch, ignore_errors=True)  # of a save that was killed
+    scratch.mkdir(parents=True)
+    try:
+        text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+        (scratch / CONFIG).write_text(text, encoding="utf-8")
+        (scratch / CARD).write_text(_card(config), encoding="utf-8")
+        _write_weights(model, scratch / WEIGHTS)
+        shutil.copymode(scratch / CONFIG, scratch / WEIGHTS)  # not for the owner alone
         for name in (WEIGHTS, CONFIG, CARD):
             if name != CARD or not (folder / CARD).exists():  # a card is written by people
-                os.replace(Path(scratch) / name, folder / name)
+                os.replace(scratch / name, folder / name)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def push_to_hub(
@@ -267,17 +271,31 @@ def _write_weights(model: nn.Module, path: Path) -> None:
     save_file(tensors, path, metadata={"format": "pt"})
 
 
+# Licences that the Hub knows by these ids; any other has to be "other" with a name.
+_LICENCES = {
+    *("apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0"),
+    *("apple-ascl", "apple-amlr", "gemma", "unknown", "other"),
+}
+
+
+def _licence_lines(licence: str | None) -> list[str]:
+    if not licence:
+        return []
+    if licence in _LICENCES:
+        return [f"license: {licence}"]
+    return ["license: other", f"license_name: {licence}"]
+
+
 def _card(config: Mapping[str, Any]) -> str:
     """Return a model card with what the configuration knows."""
     name = config["architecture"]
     cfg = config["pretrained_cfg"]
-    licence = cfg.get("license")
     size = " x ".join(map(str, cfg["input_size"]))
     lines = [
         "---",
         "library_name: hub",
         "tags: [image-classification, hub]",
-        *([f"license: {licence}"] if licence else []),
+        *_licence_lines(cfg.get("license")),
         "---",
         f"# {name}",
         "",
