@@ -98,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self.body, self.out = b"", {"Content-Type": "application/octet-stream"}
         path = unquote(urlsplit(self.path).path)
-        request = Request(self.command, path, dict(self.headers))
+        request = Request(self.command, path, {k.lower(): v for k, v in self.headers.items()})
         self.hub.log.append(request)
         fault = self._fault(path)
         if fault.silent:

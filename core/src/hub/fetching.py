@@ -23,7 +23,7 @@ _DIGITS = re.compile(r"-(?!20\d\d[01]\d[0-3]\d\.)([0-9a-f]{8,64})\.[^-]+$")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _CONNECT_TIMEOUT, _READ_TIMEOUT = 10.0, 30.0  # seconds
 _PAUSES = (0.5, 2.0)  # seconds before an answer that broke off is asked for again
-_CHUNK = 1 << 20
+_CHUNK = 1 << 17  # bytes; what a kill may lose
 
 
 @dataclass(frozen=True)
@@ -151,9 +151,14 @@ def check_transport(url: str) -> None:
     """Refuse an address that others on the way could change.
 
     Raises:
-        WeightsError: it is neither https nor http on this machine.
+        WeightsError: it is malformed, or neither https nor http on this machine.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as e:
+        raise WeightsError(f"{shown(url)} is no web address: {e}") from e
+    if not re.fullmatch("[!-~]+", url):
+        raise WeightsError(f"{shown(url)!r} is no web address: write other signs as %XX")
     if parts.scheme == "https" and parts.hostname:
         return
     if parts.scheme == "http" and parts.hostname in _LOOPBACK:
@@ -366,7 +371,13 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
-        check_transport(newurl)
+        try:
+            check_transport(newurl)
+            if req.type == "https" and not newurl.startswith("https:"):
+                raise WeightsError(f"{shown(newurl)} is away from https")
+        except WeightsError as e:
+            fp.close()
+            raise WeightsError(f"{shown(req.full_url)} leads elsewhere: {e}") from e
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 

@@ -29,13 +29,13 @@ MAX_CONFIG = 10 << 20  # bytes; 21,841 ImageNet-21k labels with descriptions are
 _COMMIT = re.compile("[0-9a-f]{40}")
 
 
-def check_filename(filename: str, what: str) -> None:
+def check_filename(filename: object, what: str) -> None:
     """Refuse a name from a configuration that leads elsewhere or is no file with weights.
 
     Raises:
         WeightsError: it does.
     """
-    if not re.fullmatch(r"[\w+=@~-][\w.+=@~-]*", filename):
+    if not isinstance(filename, str) or not re.fullmatch(r"[\w+=@~-][\w.+=@~-]*", filename):
         raise WeightsError(
             f"{what} names the file {filename!r}: a plain name is allowed, without a folder"
         )
@@ -55,15 +55,16 @@ def _parse_config(content: bytes, where: object) -> Mapping[str, Any]:
     return config
 
 
-def _read_config(path: Path) -> Mapping[str, Any]:
+def _read_config(path: Path, where: object = None) -> Mapping[str, Any]:
+    where = where or path
     try:
         size = path.stat().st_size
         content = path.read_bytes() if size <= MAX_CONFIG else b""
     except OSError as e:
-        raise WeightsError(f"{path} cannot be read: {e.strerror or e}") from e
+        raise WeightsError(f"{where} cannot be read: {e.strerror or e}") from e
     if size > MAX_CONFIG:
-        raise WeightsError(f"{path} has {size >> 20} MB: that is no configuration")
-    return _parse_config(content, path)
+        raise WeightsError(f"{where} has {size >> 20} MB: that is no configuration")
+    return _parse_config(content, where)
 
 
 class LocalFolder:
@@ -98,7 +99,7 @@ class LocalFolder:
         Raises:
             WeightsError: there is none, or `filename` is not the plain name of one.
         """
-        if filename is not None:
+        if filename:
             check_filename(filename, f"local-dir:{self.folder}")
         names = (filename,) if filename else WEIGHT_FILES
         for name in names:
@@ -223,7 +224,7 @@ class HubRepository:
                 "create_model(NAME, pretrained=True, "
                 f"pretrained_cfg_overlay=dict(hf_hub_id={self.repo_id!r}))"
             )
-        return _read_config(path)
+        return _read_config(path, f"{self._what}: its config.json")
 
     def weights(self, filename: str | None = None) -> Path:
         """Return the file with the weights, safetensors if there are any.
@@ -231,7 +232,7 @@ class HubRepository:
         Raises:
             WeightsError: it is not there, cannot be fetched, or `filename` is not a plain name.
         """
-        if filename is not None:
+        if filename:
             check_filename(filename, self._what)
         names = (filename,) if filename else WEIGHT_FILES[:2]
         for name in names:
