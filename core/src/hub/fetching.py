@@ -74,9 +74,9 @@ class Address:
         A name with digits stands for one content and lies where torch.hub (and timm) would put
         it. "model.pth" is another file at every address, so that each has a folder of its own.
         """
-        stem, dot, suffix = self.name.rpartition(".")
         if len(self.sha256) == 64 and self.sha256 not in self.name:
-            return _root(cache_dir) / f"{stem}-{self.sha256[:16]}{dot}{suffix}"
+            name = Path(self.name)
+            return _root(cache_dir) / f"{name.stem}-{self.sha256[:16]}{name.suffix}"
         return (_root(cache_dir) if self.sha256 else self.folder(cache_dir)) / self.name
 
 
@@ -204,9 +204,10 @@ def _root(cache_dir: str | Path | None) -> Path:
 class _Refused(WeightsError):
     """The server answered with an error."""
 
-    def __init__(self, message: str, status: int) -> None:
+    def __init__(self, message: str, status: int = 0, size: str | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.size = size  # "bytes */<size>", where a range lay behind the end
 
 
 class _BrokenOff(WeightsError):
@@ -241,10 +242,14 @@ def _receive(address: Address, path: Path) -> Path:
     try:
         response = _open(address.url, headers)
     except _Refused as e:
-        if part and e.status == 416:  # there is nothing after what we have
+        if part is None or e.status != 416:
+            raise
+        if e.size == f"bytes */{have}":  # a kill came between the last byte and the end
             return part
-        raise
+        part.unlink()
+        raise _BrokenOff(f"{e}. What was there is deleted. Run it again") from e
     with response:
+        _check_answer(response, address)
         if response.status != 206:
             have = 0
         elif not (response.headers["Content-Range"] or "").startswith(f"bytes {have}-"):
@@ -258,9 +263,22 @@ def _receive(address: Address, path: Path) -> Path:
             _write(response, part, have, address)
         except BaseException:
             if not _etag_of(part, path):  # nobody could tell whether the rest still fits
-                part.unlink()
+                part.unlink(missing_ok=True)
             raise
     return part
+
+
+def _check_answer(response: Any, address: Address) -> None:
+    if response.headers.get_content_type() == "text/html":
+        raise WeightsError(
+            f"{shown(address.url)} is a web page, not a file with weights: copy the address of "
+            "the file itself"
+        )
+    if response.length is None and not response.chunked and not address.sha256:
+        raise WeightsError(
+            f"{shown(address.url)}: the server does not tell the size, so that a broken download "
+            "would go unnoticed. Append #sha256=<64 hex digits>"
+        )
 
 
 def _write(response: Any, part: Path, have: int, address: Address) -> None:
@@ -268,13 +286,6 @@ def _write(response: Any, part: Path, have: int, address: Address) -> None:
     from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
 
     length = response.length
-    if response.headers.get_content_type() == "text/html":
-        raise WeightsError(f"{shown(address.url)} is a web page, not a file with weights")
-    if length is None and not response.chunked and not address.sha256:
-        raise WeightsError(
-            f"{shown(address.url)}: the server does not tell the size, so that a broken download "
-            "would go unnoticed. Append #sha256=<64 hex digits>"
-        )
     total = None if length is None else have + length
     bar = tqdm(  # type: ignore[no-untyped-call]
         total=total, initial=have, unit="B", unit_scale=True, desc=address.name, name="hub.download"
@@ -308,8 +319,7 @@ def _chunks(response: Any, address: Address) -> Iterator[bytes]:
 
 
 def _new_part(path: Path, etag: str | None) -> Path:
-    # Only a strong ETag, '"..."' without W/, promises equal bytes.
-    token = quote(etag, safe="") if etag and etag.startswith('"') else ""
+    token = quote(etag or "", safe="")
     if len(path.name) + len(token) > 200:  # of 255 that a name may have
         token = ""
     return path.with_name(f"{path.name}.{token or 'once'}.part")
@@ -317,6 +327,7 @@ def _new_part(path: Path, etag: str | None) -> Path:
 
 def _etag_of(part: Path, path: Path) -> str:
     token = part.name.removeprefix(f"{path.name}.").removesuffix(".part")
+    # Only a strong ETag, '"..."' without W/, promises equal bytes.
     return unquote(token) if token.startswith("%22") else ""
 
 
@@ -417,7 +428,11 @@ def _refusal(url: str, error: HTTPError) -> WeightsError:
             "load it with file:PATH",
             status,
         )
-    return _Refused(f"{shown(url)}: the server answers {status} {error.reason}", status)
+    return _Refused(
+        f"{shown(url)}: the server answers {status} {error.reason}",
+        status,
+        error.headers["Content-Range"],
+    )
 
 
 def _silent(url: str, seconds: float) -> str:
