@@ -381,6 +381,16 @@ def test_hub_download_that_breaks_off_once_is_continued(hub, ask):
     assert ranges == [None, f"bytes={10 << 20}-"]
 
 
+def test_hub_download_that_keeps_breaking_off_leaves_nothing(hub, ask, tmp_path):
+    hub.publish("org/broken", {"model.safetensors": WEIGHTS + b"broken"})
+    hub.fail(hashlib.sha256(WEIGHTS + b"broken").hexdigest(), cut=1000, times=99)
+    (told,) = ask("org/broken", None)
+    assert "hf-hub:org/broken: model.safetensors did not arrive whole" in told["error"]
+    assert "\n" not in told["error"]
+    assert told["cause"] == "RemoteProtocolError"
+    assert not [f for f in _files(tmp_path) if "refs" not in f]
+
+
 def test_hub_download_of_another_size_than_stated_leaves_nothing(hub, ask, tmp_path):
     hub.publish("org/size", {"model.safetensors": b"short one"})
     size = {"X-Linked-Size": "100"}
