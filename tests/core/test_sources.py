@@ -5,7 +5,6 @@ one that answers question after question, and fresh ones where the environment m
 """
 
 import hashlib
-import importlib.util
 import io
 import json
 import os
@@ -15,17 +14,12 @@ import threading
 import time
 from pathlib import Path
 
+import hub_server
 import pytest
 from hub import fetching, sources
 from hub.errors import WeightsError
 from hub.sources import HttpFile, HttpsFile, LocalFile, LocalFolder, download
 
-_spec = importlib.util.spec_from_file_location(
-    "hub_server", Path(__file__).with_name("hub_server.py")
-)
-hub_server = importlib.util.module_from_spec(_spec)
-sys.modules["hub_server"] = hub_server  # dataclasses look their module up
-_spec.loader.exec_module(hub_server)
 wait_until = hub_server.wait_until
 
 CONFIG = {"architecture": "test_resnet", "num_classes": 7}
