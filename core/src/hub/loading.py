@@ -73,8 +73,10 @@ def _read_safetensors(path: Path) -> Any:
 
 
 def _read_npz(path: Path) -> Any:
-    import numpy as np
-
+    try:
+        import numpy as np
+    except ImportError as e:
+        raise WeightsError(f"{path} can be read only with numpy: pip install numpy") from e
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
