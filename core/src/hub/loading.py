@@ -312,8 +312,10 @@ def _adapt_classifier(
 ) -> set[str]:
     """Fit the classifier's tensors to the network's classes; return those it must make anew."""
     classes = getattr(model, "num_classes", weights.num_classes)
+    stated = getattr(model, "classifier", None)  # of a Backbone; elsewhere it may be a layer
+    paths = weights.classifier or (stated if isinstance(stated, str) else None)
     fresh: set[str] = set()
-    for path in _as_tuple(weights.classifier):
+    for path in _as_tuple(paths):
         for name in (f"{path}.weight", f"{path}.bias"):
             if classes != weights.num_classes or name not in own:
                 state.pop(name, None)
