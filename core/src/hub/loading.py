@@ -260,9 +260,10 @@ def load_checkpoint(
         WeightsError: as `load_state_dict` and `load_pretrained`.
     """
     state = load_state_dict(checkpoint_path, use_ema)
+    classes = getattr(model, "num_classes", 0)  # those of the file: nothing is adapted here
     load_pretrained(
         model,
-        Weights(state_dict=state),
+        Weights(state_dict=state, num_classes=classes),
         filter_fn=getattr(model, "_converter", None),
         strict=strict,
     )
