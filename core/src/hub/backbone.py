@@ -21,10 +21,10 @@ from hub.groups import depth_of_parameters
 class Backbone(nn.Module):
     """Base class of networks. A subclass states three things.
 
-    * its **levels**: the method `levels` computes the network from the image on and yields each
-      feature map when it has it. Whoever wants fewer stops asking, so nothing is computed in vain.
-      `layout` says what it yields; `final` names what is applied after the last.
-    * its **head**: `build_head` makes it, `pool` is what comes before the classifier.
+    * its **levels**: the method `forward_levels` computes the network from the image on and yields
+      each feature map when it has it. Whoever wants fewer stops asking, so nothing is computed in
+      vain. `layout` says what it yields; `final_modules` names what is applied after the last.
+    * its **head**: `build_head` makes it, `forward_pool` is what comes before the classifier.
     * its **feature table**: the attribute `feature_info`, one row per level.
 
     The constructor sets `num_classes`, `num_features` (channels after the last level),
@@ -41,12 +41,12 @@ class Backbone(nn.Module):
     """
 
     #: Path of the layer that gives the logits.
-    classifier: ClassVar[str] = "fc"
+    classifier_path: ClassVar[str] = "fc"
     #: Modules of the head, in the order in which they run.
-    head: ClassVar[tuple[str, ...]] = ("global_pool", "fc")
+    head_modules: ClassVar[tuple[str, ...]] = ("global_pool", "fc")
     #: Modules that run between the last level and the head.
-    final: ClassVar[tuple[str, ...]] = ()
-    #: What `levels` yields: "NCHW", "NHWC", or "NLC" with `num_prefix_tokens` before the patches.
+    final_modules: ClassVar[tuple[str, ...]] = ()
+    #: What `forward_levels` yields: "NCHW", "NHWC", or "NLC" with `num_prefix_tokens` in front.
     layout: ClassVar[str] = "NCHW"
     #: Levels that a feature extractor hands out unless told otherwise.
     default_indices: ClassVar[Indices] = None
@@ -76,7 +76,7 @@ class Backbone(nn.Module):
     # --- what a network states ------------------------------------------------------------------
 
     @abstractmethod
-    def levels(self, x: Tensor) -> Iterator[Tensor]:
+    def forward_levels(self, x: Tensor) -> Iterator[Tensor]:
         """Yield the feature map of each level, in order.
 
         Args:
@@ -87,7 +87,7 @@ class Backbone(nn.Module):
     def build_head(self, num_classes: int, global_pool: str) -> None:
         """Set the modules of the head, for `num_classes` outputs (0: none) and a pool by name."""
 
-    def pool(self, x: Tensor) -> Tensor:
+    def forward_pool(self, x: Tensor) -> Tensor:
         """Reduce features to what the classifier sees: (B, C, H, W) to (B, head_hidden_size)."""
         assert isinstance(self.global_pool, nn.Module), "a network with a pool by name has a method"
         pooled: Tensor = self.global_pool(x)
@@ -119,11 +119,11 @@ class Backbone(nn.Module):
         """Return what the head sees, unpooled: (B, num_features, H', W') for convolutions."""
         for level in self._run_levels(x):
             x = level
-        return self.finish(x)
+        return self.forward_final(x)
 
-    def finish(self, x: Tensor) -> Tensor:
-        """Apply the modules of `final`."""
-        for name in self.final:
+    def forward_final(self, x: Tensor) -> Tensor:
+        """Apply the modules of `final_modules`."""
+        for name in self.final_modules:
             x = getattr(self, name)(x)
         return x
 
@@ -134,7 +134,7 @@ class Backbone(nn.Module):
             x: features.
             pre_logits: stop before the classifier: (B, head_hidden_size).
         """
-        x = F.dropout(self.pool(x), self.drop_rate, self.training)
+        x = F.dropout(self.forward_pool(x), self.drop_rate, self.training)
         return x if pre_logits else self.get_classifier()(x)
 
     def forward_intermediates(
@@ -153,7 +153,7 @@ class Backbone(nn.Module):
         Args:
             x: (B, in_chans, H, W) images, normalised.
             indices: levels, see `hub.features.take_indices`.
-            norm: apply `finish` to each map.
+            norm: apply `forward_final` to each map.
             stop_early: compute nothing after the last level asked for.
             output_fmt: layout of the maps: "NCHW", "NHWC" or "NLC".
             intermediates_only: return the list of maps alone.
@@ -175,7 +175,7 @@ class Backbone(nn.Module):
         for index, level in enumerate(self._run_levels(x)):
             x = level
             if index in wanted:
-                prefix, y = self._split(self.finish(x) if norm else x)
+                prefix, y = self._split(self.forward_final(x) if norm else x)
                 size = self.feature_size(height, width, index)
                 maps.append(to_layout(y, self.layout, output_fmt, size))
                 prefixes.append(prefix)
@@ -186,9 +186,11 @@ class Backbone(nn.Module):
             found: dict[str, Any] = {"image_intermediates": maps}
             if with_prefix:
                 found["image_intermediates_prefix"] = prefixes
-            return found if intermediates_only else {**found, "image_features": self.finish(x)}
+            return (
+                found if intermediates_only else {**found, "image_features": self.forward_final(x)}
+            )
         listed = list(zip(maps, prefixes, strict=True)) if with_prefix else maps
-        return listed if intermediates_only else (self.finish(x), listed)
+        return listed if intermediates_only else (self.forward_final(x), listed)
 
     def _check_levels(self, indices: Indices) -> list[int]:
         wanted = take_indices(len(self.feature_info), indices)
@@ -205,7 +207,7 @@ class Backbone(nn.Module):
         return x[:, : self.num_prefix_tokens], x[:, self.num_prefix_tokens :]
 
     def _run_levels(self, x: Tensor) -> Iterator[Tensor]:
-        for index, level in enumerate(self.levels(x)):
+        for index, level in enumerate(self.forward_levels(x)):
             yield level
             if index + 1 == self._num_levels:
                 break
@@ -241,7 +243,7 @@ class Backbone(nn.Module):
 
     def get_classifier(self) -> nn.Module:
         """Return the layer that gives the logits; Identity with `num_classes=0`."""
-        return self.get_submodule(self.classifier)
+        return self.get_submodule(self.classifier_path)
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """Give the network a fresh head, on the device and in the dtype and mode of the old.
@@ -257,7 +259,7 @@ class Backbone(nn.Module):
             pool = "avg"
         self.num_classes = num_classes
         self.build_head(num_classes, pool)
-        for name in self.head:
+        for name in self.head_modules:
             module = getattr(self, name)
             if isinstance(module, nn.Module):
                 module.to(device=first.device, dtype=first.dtype).train(self.training)
@@ -276,7 +278,7 @@ class Backbone(nn.Module):
 
         Args:
             indices: levels to keep the way to; see `hub.features.take_indices`.
-            prune_norm: drop what `finish` applies as well.
+            prune_norm: drop what `forward_final` applies as well.
             prune_head: drop pool and classifier.
 
         Returns:
@@ -287,13 +289,13 @@ class Backbone(nn.Module):
         self._num_levels = last + 1
         self.num_features = self.head_hidden_size = self.feature_info[last]["num_chs"]
         _drop_after(
-            self, self.feature_info[last]["module"], keep={*self.final, *self._head_roots()}
+            self, self.feature_info[last]["module"], keep={*self.final_modules, *self._head_roots()}
         )
         if prune_norm:
-            for name in self.final:
+            for name in self.final_modules:
                 setattr(self, name, nn.Identity())
         if prune_head:
-            for name in self.head:
+            for name in self.head_modules:
                 if isinstance(getattr(self, name), nn.Module):
                     setattr(self, name, nn.Identity())
             self.reset_classifier(0, "")
@@ -317,7 +319,7 @@ class Backbone(nn.Module):
         return self
 
     def _head_roots(self) -> set[str]:
-        return {self.classifier.partition(".")[0], *self.head}
+        return {self.classifier_path.partition(".")[0], *self.head_modules}
 
     # --- what follows: depth --------------------------------------------------------------------
 

@@ -313,8 +313,7 @@ def _adapt_classifier(
 ) -> set[str]:
     """Fit the classifier's tensors to the network's classes; return those it must make anew."""
     classes = getattr(model, "num_classes", weights.num_classes)
-    stated = getattr(model, "classifier", None)  # of a Backbone; elsewhere it may be a layer
-    paths = weights.classifier or (stated if isinstance(stated, str) else None)
+    paths = weights.classifier or getattr(model, "classifier_path", None)  # of a Backbone
     fresh: set[str] = set()
     for path in _as_tuple(paths):
         for name in (f"{path}.weight", f"{path}.bias"):

@@ -77,7 +77,7 @@ class ResNet(Backbone):
         pruned_widths: channels that pruning left.
     """
 
-    classifier = "fc"
+    classifier_path = "fc"
 
     def __init__(
         self,
@@ -193,7 +193,7 @@ class ResNet(Backbone):
             elif zero_init_last and isinstance(module, BasicBlock | Bottleneck):
                 module.zero_init_last()
 
-    def levels(self, x: Tensor) -> Iterator[Tensor]:
+    def forward_levels(self, x: Tensor) -> Iterator[Tensor]:
         """x: (B, in_chans, H, W). Yields (B, C, H / 2, W / 2), then the four stages."""
         x = self.act1(self.bn1(self.conv1(x)))
         yield x
