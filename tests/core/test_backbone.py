@@ -56,8 +56,8 @@ def test_intermediates_stop_when_nothing_more_is_wanted(model, x):
 def test_intermediates_refuse_what_they_cannot_give(model, x):
     with pytest.raises(ValueError, match="there is no feature level 5: this network has 5"):
         model.forward_intermediates(x, [5])
-    with pytest.raises(ValueError, match="output_fmt='NLC': this network gives 'NCHW' only"):
-        model.forward_intermediates(x, output_fmt="NLC")
+    with pytest.raises(ValueError, match="output_fmt='CHW': it can be NCHW, NHWC, NLC"):
+        model.forward_intermediates(x, output_fmt="CHW")
 
 
 def test_pruning_keeps_the_levels_and_drops_the_rest(model, x):

@@ -6,7 +6,7 @@ A network states its levels, its head and its feature table; `Backbone` derives 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, Self
 
 import torch
@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from hub.features import FeatureInfo, Indices, take_indices
+from hub.features import LAYOUTS, FeatureInfo, Indices, take_indices, to_layout
+from hub.groups import depth_of_parameters
 
 
 class Backbone(nn.Module):
@@ -22,14 +23,15 @@ class Backbone(nn.Module):
 
     * its **levels**: the method `levels` computes the network from the image on and yields each
       feature map when it has it. Whoever wants fewer stops asking, so nothing is computed in vain.
-    * its **head**: `build_head` makes it, `classifier` is the path of its last layer, `pool` is
-      what comes before that.
+      `layout` says what it yields; `final` names what is applied after the last.
+    * its **head**: `build_head` makes it, `pool` is what comes before the classifier.
     * its **feature table**: the attribute `feature_info`, one row per level.
 
     The constructor sets `num_classes`, `num_features` (channels after the last level),
     `head_hidden_size` (width of what the classifier sees), `in_chans`, `drop_rate` (dropout before
     the classifier) and calls `build_head`. Modules must be registered in the order in which they
-    run: what comes after a level is dropped when only the earlier ones are wanted.
+    run: what comes after a level is dropped when only the earlier ones are wanted, and the depth of
+    a parameter is told by it.
 
     Example:
         >>> import hub, torch
@@ -40,13 +42,24 @@ class Backbone(nn.Module):
 
     #: Path of the layer that gives the logits.
     classifier: ClassVar[str] = "fc"
+    #: Modules of the head, in the order in which they run.
+    head: ClassVar[tuple[str, ...]] = ("global_pool", "fc")
+    #: Modules that run between the last level and the head.
+    final: ClassVar[tuple[str, ...]] = ()
+    #: What `levels` yields: "NCHW", "NHWC", or "NLC" with `num_prefix_tokens` before the patches.
+    layout: ClassVar[str] = "NCHW"
+    #: Levels that a feature extractor hands out unless told otherwise.
+    default_indices: ClassVar[Indices] = None
+    #: Parameters of the network itself that weight decay should spare.
+    no_decay: ClassVar[tuple[str, ...]] = ()
 
-    global_pool: nn.Module
     num_classes: int
     num_features: int
     head_hidden_size: int
     in_chans: int
     drop_rate: float
+    num_prefix_tokens: int = 0
+    global_pool: nn.Module | str
     feature_info: FeatureInfo
     pretrained_cfg: dict[str, Any]
     default_cfg: dict[str, Any]
@@ -56,8 +69,9 @@ class Backbone(nn.Module):
         self.grad_checkpointing = False
         #: How many levels are left; fewer than the table has after `prune_intermediate_layers`.
         self._num_levels: int | None = None
-        #: Set by `as_features`: `forward` returns the maps of these levels.
+        #: Set by `as_features`: `forward` returns the maps of these levels, in this layout.
         self._out_indices: tuple[int, ...] | None = None
+        self._out_layout = "NCHW"
 
     # --- what a network states ------------------------------------------------------------------
 
@@ -73,21 +87,18 @@ class Backbone(nn.Module):
     def build_head(self, num_classes: int, global_pool: str) -> None:
         """Set the modules of the head, for `num_classes` outputs (0: none) and a pool by name."""
 
-    def finish(self, x: Tensor) -> Tensor:
-        """Compute what stands between the last level and the head; usually nothing."""
-        return x
-
     def pool(self, x: Tensor) -> Tensor:
         """Reduce features to what the classifier sees: (B, C, H, W) to (B, head_hidden_size)."""
+        assert isinstance(self.global_pool, nn.Module), "a network with a pool by name has a method"
         pooled: Tensor = self.global_pool(x)
         return pooled
 
-    @property
-    def is_part(self) -> bool:
-        """Whether levels were cut off or the head gives way to feature maps."""
-        return self._num_levels is not None or self._out_indices is not None
+    def feature_size(self, height: int, width: int, index: int) -> tuple[int, int]:
+        """Return (height, width) of the map of a level, for an image of that size."""
+        reduction = self.feature_info[index]["reduction"]
+        return height // reduction, width // reduction
 
-    # --- what follows from it -------------------------------------------------------------------
+    # --- what follows: forward ------------------------------------------------------------------
 
     def forward(self, x: Tensor) -> Any:
         """Return logits; a list of feature maps after `as_features`.
@@ -100,7 +111,7 @@ class Backbone(nn.Module):
         """
         if self._out_indices is not None:
             return self.forward_intermediates(
-                x, self._out_indices, stop_early=True, intermediates_only=True
+                x, self._out_indices, output_fmt=self._out_layout, intermediates_only=True
             )
         return self.forward_head(self.forward_features(x))
 
@@ -109,6 +120,12 @@ class Backbone(nn.Module):
         for level in self._run_levels(x):
             x = level
         return self.finish(x)
+
+    def finish(self, x: Tensor) -> Tensor:
+        """Apply the modules of `final`."""
+        for name in self.final:
+            x = getattr(self, name)(x)
+        return x
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Pool and classify what `forward_features` returned.
@@ -128,6 +145,8 @@ class Backbone(nn.Module):
         stop_early: bool = False,
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
+        return_prefix_tokens: bool = False,
+        output_dict: bool = False,
     ) -> Any:
         """Return the final features and the maps of the levels asked for.
 
@@ -136,27 +155,54 @@ class Backbone(nn.Module):
             indices: levels, see `hub.features.take_indices`.
             norm: apply `finish` to each map.
             stop_early: compute nothing after the last level asked for.
-            output_fmt: layout of the maps; only "NCHW".
+            output_fmt: layout of the maps: "NCHW", "NHWC" or "NLC".
             intermediates_only: return the list of maps alone.
+            return_prefix_tokens: pair each map with its prefix tokens (B, num_prefix_tokens, C).
+            output_dict: return "image_features", "image_intermediates" and, if asked for,
+                "image_intermediates_prefix" in a dict.
 
         Returns:
-            (final, maps), or maps. Maps come in the order of levels.
+            (final, maps), or maps, or a dict. Maps come in the order of levels.
+
+        Raises:
+            ValueError: a level or layout that does not exist.
         """
-        if output_fmt != "NCHW":
-            raise ValueError(f"output_fmt={output_fmt!r}: this network gives 'NCHW' only")
+        if output_fmt not in LAYOUTS:
+            raise ValueError(f"output_fmt={output_fmt!r}: it can be {', '.join(LAYOUTS)}")
+        wanted = self._check_levels(indices)
+        height, width = x.shape[-2:]
+        maps, prefixes = [], []
+        for index, level in enumerate(self._run_levels(x)):
+            x = level
+            if index in wanted:
+                prefix, y = self._split(self.finish(x) if norm else x)
+                size = self.feature_size(height, width, index)
+                maps.append(to_layout(y, self.layout, output_fmt, size))
+                prefixes.append(prefix)
+            if index == wanted[-1] and (stop_early or intermediates_only):
+                break
+        with_prefix = return_prefix_tokens and self.num_prefix_tokens > 0
+        if output_dict:
+            found: dict[str, Any] = {"image_intermediates": maps}
+            if with_prefix:
+                found["image_intermediates_prefix"] = prefixes
+            return found if intermediates_only else {**found, "image_features": self.finish(x)}
+        listed = list(zip(maps, prefixes, strict=True)) if with_prefix else maps
+        return listed if intermediates_only else (self.finish(x), listed)
+
+    def _check_levels(self, indices: Indices) -> list[int]:
         wanted = take_indices(len(self.feature_info), indices)
         if self._num_levels is not None and wanted[-1] >= self._num_levels:
             raise ValueError(
                 f"level {wanted[-1]} was pruned; levels 0 to {self._num_levels - 1} are left"
             )
-        maps = []
-        for index, level in enumerate(self._run_levels(x)):
-            x = level
-            if index in wanted:
-                maps.append(self.finish(x) if norm else x)
-            if index == wanted[-1] and (stop_early or intermediates_only):
-                break
-        return maps if intermediates_only else (self.finish(x), maps)
+        return wanted
+
+    def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return prefix tokens and patches of (B, N, C); maps have no prefix."""
+        if self.layout != "NLC":
+            return x[:0], x
+        return x[:, : self.num_prefix_tokens], x[:, self.num_prefix_tokens :]
 
     def _run_levels(self, x: Tensor) -> Iterator[Tensor]:
         for index, level in enumerate(self.levels(x)):
@@ -164,18 +210,34 @@ class Backbone(nn.Module):
             if index + 1 == self._num_levels:
                 break
 
+    def apply_block(self, block: nn.Module, x: Tensor, *args: Any) -> Tensor:
+        """Run a block; with gradient checkpointing, it is run again in the backward pass."""
+        if self.grad_checkpointing and self.training and torch.is_grad_enabled():
+            again: Tensor = checkpoint(block, x, *args, use_reentrant=False)
+            return again
+        out: Tensor = block(x, *args)
+        return out
+
     def run(self, stage: nn.Sequential, x: Tensor) -> Tensor:
-        """Run the blocks of a stage, each recomputed in the backward pass if so set."""
-        if not (self.grad_checkpointing and self.training and torch.is_grad_enabled()):
+        """Run a stage, which is a sequence of blocks."""
+        if not self.grad_checkpointing:
             out: Tensor = stage(x)  # called as a module, so that its hooks fire
             return out
         for block in stage:
-            x = checkpoint(block, x, use_reentrant=False)
+            x = self.apply_block(block, x)
         return x
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Trade time for memory: keep only the borders of blocks, recompute what is inside."""
         self.grad_checkpointing = enable
+
+    # --- what follows: head ---------------------------------------------------------------------
+
+    @property
+    def pool_name(self) -> str:
+        """Name of the pool; empty for none."""
+        pool = self.global_pool
+        return pool if isinstance(pool, str) else str(pool.pool_type)
 
     def get_classifier(self) -> nn.Module:
         """Return the layer that gives the logits; Identity with `num_classes=0`."""
@@ -189,14 +251,23 @@ class Backbone(nn.Module):
             global_pool: name of the pool; None keeps the present one.
         """
         first = next(self.parameters())
-        pool = str(self.global_pool.pool_type) if global_pool is None else global_pool
+        pool = self.pool_name if global_pool is None else global_pool
         # A network without a pool has nothing that a classifier could see: give it the usual one.
         if num_classes > 0 and not pool:
             pool = "avg"
         self.num_classes = num_classes
         self.build_head(num_classes, pool)
-        for module in (self.global_pool, self.get_classifier()):
-            module.to(device=first.device, dtype=first.dtype).train(self.training)
+        for name in self.head:
+            module = getattr(self, name)
+            if isinstance(module, nn.Module):
+                module.to(device=first.device, dtype=first.dtype).train(self.training)
+
+    # --- what follows: parts of it --------------------------------------------------------------
+
+    @property
+    def is_part(self) -> bool:
+        """Whether levels were cut off or the head gives way to feature maps."""
+        return self._num_levels is not None or self._out_indices is not None
 
     def prune_intermediate_layers(
         self, indices: Indices = 1, prune_norm: bool = False, prune_head: bool = True
@@ -215,24 +286,60 @@ class Backbone(nn.Module):
         last = wanted[-1]
         self._num_levels = last + 1
         self.num_features = self.head_hidden_size = self.feature_info[last]["num_chs"]
+        _drop_after(
+            self, self.feature_info[last]["module"], keep={*self.final, *self._head_roots()}
+        )
+        if prune_norm:
+            for name in self.final:
+                setattr(self, name, nn.Identity())
         if prune_head:
+            for name in self.head:
+                if isinstance(getattr(self, name), nn.Module):
+                    setattr(self, name, nn.Identity())
             self.reset_classifier(0, "")
-        head = {"global_pool", self.classifier.partition(".")[0]}
-        _drop_after(self, self.feature_info[last]["module"], keep=head)
         return wanted
 
-    def as_features(self, out_indices: Indices = None) -> Self:
+    def as_features(self, out_indices: Indices = None, output_fmt: str = "NCHW") -> Self:
         """Turn this network into one whose forward returns feature maps; drop what they don't need.
 
         Args:
-            out_indices: levels, see `hub.features.take_indices`; default: all.
+            out_indices: levels, see `hub.features.take_indices`; default: `default_indices`.
+            output_fmt: layout of the maps, see `forward_intermediates`.
 
         Returns:
             The network itself. `feature_info` now describes what forward returns.
         """
+        if out_indices is None:
+            out_indices = self.default_indices
         self.feature_info = self.feature_info.from_other(out_indices)
-        self._out_indices = self.feature_info.out_indices
-        self.prune_intermediate_layers(self._out_indices)
+        self._out_indices, self._out_layout = self.feature_info.out_indices, output_fmt
+        self.prune_intermediate_layers(self._out_indices, prune_norm=True)
+        return self
+
+    def _head_roots(self) -> set[str]:
+        return {self.classifier.partition(".")[0], *self.head}
+
+    # --- what follows: depth --------------------------------------------------------------------
+
+    def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
+        """Return a function from the name of a parameter to its depth, for `group_parameters`.
+
+        0 is the stem, then come the blocks (`coarse`: the levels), the last is the head.
+        """
+        paths = [row["module"] for row in self.feature_info[: self._num_levels]]
+        return depth_of_parameters(self, paths, head=self._head_roots(), coarse=coarse)
+
+    def no_weight_decay(self) -> set[str]:
+        """Return the names of parameters that weight decay should spare."""
+        own = dict(self.named_parameters(recurse=False))
+        return {name for name in self.no_decay if name in own}
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode, except for norms that `hub.freeze` holds."""
+        super().train(mode)
+        for module in self.modules():
+            if getattr(module, "_frozen_statistics", False):
+                module.training = False
         return self
 
 

@@ -112,6 +112,7 @@ def build_model_with_cfg(
         model = model_cls(**kwargs)
     model.pretrained_cfg = model.default_cfg = weights.to_dict()  # type: ignore[assignment]
     model._built_by = functools.partial(model_cls, **kwargs)  # type: ignore[assignment]
+    model._converter = pretrained_filter_fn  # type: ignore[assignment]
     whole = frozenset(model.state_dict())
     if features_only:
         assert isinstance(model, Backbone)

@@ -14,8 +14,14 @@ if TYPE_CHECKING:
 
 @hookimpl
 def hub_sources() -> Mapping[str, str]:
-    """Offer the Hugging Face Hub and folders."""
-    return {"hf-hub": "hub.sources:HubRepository", "local-dir": "hub.sources:LocalFolder"}
+    """Offer the Hugging Face Hub, folders, files and web addresses."""
+    return {
+        "hf-hub": "hub.sources:HubRepository",
+        "local-dir": "hub.sources:LocalFolder",
+        "file": "hub.sources:LocalFile",
+        "https": "hub.sources:HttpsFile",
+        "http": "hub.sources:HttpFile",
+    }
 
 
 @hookimpl(trylast=True)

@@ -39,11 +39,12 @@ def create_model(
 
     Args:
         model_name: `[plugin/]architecture[.tag]`, or `scheme:reference`:
-            "resnet50.a1_in1k", "acme/acme_net", "hf_hub:org/name[@revision]", "local-dir:path".
+            "resnet50.a1_in1k", "acme/acme_net", "hf_hub:org/name[@revision]", "local-dir:path",
+            "file:path", "https://host/model.safetensors#sha256=...".
         pretrained: load weights: those of the tag, by default the first of the architecture.
         pretrained_cfg: another description of weights, or a tag.
         pretrained_cfg_overlay: fields of `Weights` to replace, `dict(file="mine.safetensors")`.
-        checkpoint_path: file to load after the network was built.
+        checkpoint_path: file, or `scheme:reference`, to load after the network was built.
         cache_dir: where downloads are kept.
         scriptable: timm's switch for TorchScript, which hub does not support: warns if true.
         exportable: timm's switch; networks of hub export as they are.
@@ -141,7 +142,7 @@ def _from_source(
     if config is None:
         raise WeightsError(
             f"{what} holds weights without a config.json: name the architecture, "
-            "create_model(NAME, checkpoint_path=...)"
+            f"create_model(NAME, checkpoint_path={what!r})"
         )
     described = _described(config, what)
     architecture = config.get("architecture", described.architecture)

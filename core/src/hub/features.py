@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Indices = int | Sequence[int] | None
+
+LAYOUTS = ("NCHW", "NHWC", "NLC")
 
 
 def take_indices(num_levels: int, indices: Indices = None) -> list[int]:
@@ -82,3 +87,23 @@ class FeatureInfo(list[dict[str, Any]]):
     def module_name(self, idx: int | Sequence[int] | None = None) -> Any:
         """Return the module paths of the levels handed out, or of `idx`."""
         return self.get("module", idx)
+
+
+def to_layout(x: Tensor, have: str, want: str, size: tuple[int, int]) -> Tensor:
+    """Return a map in another layout.
+
+    Args:
+        x: (B, C, H, W), (B, H, W, C) or (B, H * W, C), as `have` says.
+        have: "NCHW", "NHWC" or "NLC".
+        want: one of these.
+        size: (H, W).
+    """
+    if have == want:
+        return x
+    if have == "NLC":
+        x = x.reshape(x.shape[0], *size, -1)  # (B, H, W, C)
+    elif have == "NCHW":
+        x = x.permute(0, 2, 3, 1)  # (B, H, W, C)
+    if want == "NLC":
+        return x.flatten(1, 2)  # (B, H * W, C)
+    return x.permute(0, 3, 1, 2).contiguous() if want == "NCHW" else x

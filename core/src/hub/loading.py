@@ -258,7 +258,12 @@ def load_checkpoint(
         WeightsError: as `load_state_dict` and `load_pretrained`.
     """
     state = load_state_dict(checkpoint_path, use_ema)
-    load_pretrained(model, Weights(state_dict=state, num_classes=-1), strict=strict)
+    load_pretrained(
+        model,
+        Weights(state_dict=state),
+        filter_fn=getattr(model, "_converter", None),
+        strict=strict,
+    )
 
 
 def adapt_input_conv(in_chans: int, conv_weight: Tensor, base_chans: int = 3) -> Tensor:

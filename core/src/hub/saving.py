@@ -212,10 +212,11 @@ def _described(model: nn.Module) -> Weights:
 def _fitted(model: nn.Module, weights: Weights, num_classes: int) -> dict[str, Any]:
     """Return the fields of the weights as they are for this network's channels and classes."""
     in_chans = getattr(model, "in_chans", weights.input_size[0])
+    size = getattr(model, "img_size", None) or weights.input_size[1:]
     fitted = weights.with_fields(
         {
             "num_classes": num_classes,
-            "input_size": [in_chans, *weights.input_size[1:]],
+            "input_size": [in_chans, *size],
             "mean": _per_channel(weights.mean, in_chans),
             "std": _per_channel(weights.std, in_chans),
         }

@@ -1,32 +1,78 @@
-"""Places that models come from: repositories on the Hugging Face Hub, folders on this machine."""
+"""Places that models come from: the Hugging Face Hub, folders, files, web addresses.
+
+Nothing but `config.json` and one file with weights is ever asked of any of them.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlparse
+from typing import Any, ClassVar
 
 from hub.errors import WeightsError
+from hub.fetching import Address, download, fetch_config
+
+log = logging.getLogger("hub")
+
+__all__ = ["HttpFile", "HttpsFile", "HubRepository", "LocalFile", "LocalFolder", "download"]
 
 # Usual names of a file with weights, the preferred one first.
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth")
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".npz")
+CONFIG = "config.json"
+MAX_CONFIG = 10 << 20  # bytes; 21,841 ImageNet-21k labels with descriptions are below 2 MB
+
+_COMMIT = re.compile("[0-9a-f]{40}")
 
 
-def _parse_config(path: Path) -> Mapping[str, Any]:
+def check_filename(filename: object, what: str) -> None:
+    """Refuse a name from a configuration that leads elsewhere or is no file with weights.
+
+    Raises:
+        WeightsError: it does.
+    """
+    if not isinstance(filename, str) or not re.fullmatch(r"[\w+=@~-][\w.+=@~-]*", filename):
+        raise WeightsError(
+            f"{what} names the file {filename!r}: a plain name is allowed, without a folder"
+        )
+    if not filename.endswith(WEIGHT_SUFFIXES):
+        raise WeightsError(
+            f"{what} names the file {filename!r}: weights end in {', '.join(WEIGHT_SUFFIXES)}"
+        )
+
+
+def _parse_config(content: bytes, where: object) -> Mapping[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
-        raise WeightsError(f"{path} is not readable JSON: {e}") from e
+        config = json.loads(content)
+    except (ValueError, RecursionError) as e:
+        raise WeightsError(f"{where} is not readable JSON: {e}. Fetch or write it anew") from e
     if not isinstance(config, dict):
-        raise WeightsError(f"{path} holds a {type(config).__name__}, not an object")
+        raise WeightsError(f"{where} holds a {type(config).__name__}, not an object")
     return config
 
 
+def _read_config(path: Path, where: object = None) -> Mapping[str, Any]:
+    where = where or path
+    try:
+        size = path.stat().st_size
+        content = path.read_bytes() if size <= MAX_CONFIG else b""
+    except OSError as e:
+        raise WeightsError(f"{where} cannot be read: {e.strerror or e}") from e
+    if size > MAX_CONFIG:
+        raise WeightsError(f"{where} has {size >> 20} MB: that is no configuration")
+    return _parse_config(content, where)
+
+
 class LocalFolder:
-    """`local-dir:path`, a folder with `config.json` and weights."""
+    """`local-dir:path`, a folder with `config.json` and weights.
+
+    Raises:
+        WeightsError: there is no such folder.
+    """
 
     def __init__(self, reference: str, *, cache_dir: str | Path | None = None) -> None:
         self.folder = Path(reference).expanduser()
@@ -34,14 +80,27 @@ class LocalFolder:
             raise WeightsError(f"local-dir:{reference}: there is no such folder")
 
     def config(self) -> Mapping[str, Any]:
-        """Return the content of `config.json`."""
-        path = self.folder / "config.json"
+        """Return the content of `config.json`.
+
+        Raises:
+            WeightsError: there is none, or it is no JSON object of at most 10 MB.
+        """
+        path = self.folder / CONFIG
         if not path.is_file():
-            raise WeightsError(f"local-dir:{self.folder}: there is no config.json in it")
-        return _parse_config(path)
+            raise WeightsError(
+                f"local-dir:{self.folder}: there is no config.json in it. To load weights alone: "
+                "create_model(NAME, checkpoint_path=...)"
+            )
+        return _read_config(path)
 
     def weights(self, filename: str | None = None) -> Path:
-        """Return the file with the weights."""
+        """Return the file with the weights, safetensors if there are any.
+
+        Raises:
+            WeightsError: there is none, or `filename` is not the plain name of one.
+        """
+        if filename:
+            check_filename(filename, f"local-dir:{self.folder}")
         names = (filename,) if filename else WEIGHT_FILES
         for name in names:
             if (self.folder / name).is_file():
@@ -49,87 +108,250 @@ class LocalFolder:
         raise WeightsError(f"local-dir:{self.folder}: none of {', '.join(names)} is in it")
 
 
+class LocalFile:
+    """`file:path`, one file with weights.
+
+    Raises:
+        WeightsError: there is no such file.
+    """
+
+    def __init__(self, reference: str, *, cache_dir: str | Path | None = None) -> None:
+        self.path = Path(reference).expanduser()
+        if not self.path.is_file():
+            what = "that is a folder, write local-dir:" if self.path.is_dir() else "no such file"
+            raise WeightsError(f"file:{reference}: {what}")
+
+    def config(self) -> Mapping[str, Any] | None:
+        """Return the content of the `config.json` beside the file, None where there is none.
+
+        Raises:
+            WeightsError: it is no JSON object of at most 10 MB.
+        """
+        path = self.path.with_name(CONFIG)
+        return _read_config(path) if path.is_file() else None
+
+    def weights(self, filename: str | None = None) -> Path:
+        """Return the file; what a configuration calls it does not matter."""
+        return self.path
+
+
+class HttpsFile:
+    """`https://host/path/name[#sha256=<64 digits>]`, a file with weights by its address.
+
+    Raises:
+        WeightsError: the address is malformed.
+    """
+
+    scheme: ClassVar[str] = "https"
+
+    def __init__(self, reference: str, *, cache_dir: str | Path | None = None) -> None:
+        self.url = f"{self.scheme}:{reference}"
+        self._address = Address.parse(self.url)
+        self._cache_dir = cache_dir
+
+    def config(self) -> Mapping[str, Any] | None:
+        """Return the content of the `config.json` beside the file, None where there is none.
+
+        It is kept, and read from the cache where the weights are there too.
+
+        Raises:
+            WeightsError: it cannot be fetched, or is no JSON object of at most 10 MB.
+        """
+        kept = self._address.folder(self._cache_dir) / CONFIG
+        if kept.is_file() and self._address.place(self._cache_dir).is_file():
+            return _read_config(kept)
+        folder = self._address.url.partition("?")[0].rpartition("/")[0]
+        address = Address.parse(f"{folder}/{CONFIG}")
+        content = fetch_config(address, MAX_CONFIG)
+        if content is None:
+            kept.unlink(missing_ok=True)
+            return None
+        config = _parse_config(content, address.url)
+        _keep(content, kept)
+        return config
+
+    def weights(self, filename: str | None = None) -> Path:
+        """Return the file, fetched if need be; what a configuration calls it does not matter.
+
+        Raises:
+            WeightsError: as `download`.
+        """
+        return download(self.url, cache_dir=self._cache_dir)
+
+
+class HttpFile(HttpsFile):
+    """`http://127.0.0.1/...`, as `HttpsFile`, from a server on this machine and no other."""
+
+    scheme = "http"
+
+
+def _keep(content: bytes, path: Path) -> None:
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as e:
+        raise WeightsError(
+            f"{path.parent} cannot be written: {e.strerror or e}. Choose another: cache_dir="
+        ) from e
+
+
 class HubRepository:
     """`hf-hub:org/name[@revision]`, a model repository on the Hugging Face Hub.
 
     Downloads, cache, mirrors (`HF_ENDPOINT`), tokens and `HF_HUB_OFFLINE` are huggingface_hub's.
+    The first file fixes the commit that all others come from; of a commit given in full, what is
+    in the cache is used without a request.
     """
 
     def __init__(self, reference: str, *, cache_dir: str | Path | None = None) -> None:
         self.repo_id, _, revision = reference.partition("@")
         self._revision: str | None = revision or None
         self._cache_dir = cache_dir
+        self._what = f"hf-hub:{reference}"
 
     def config(self) -> Mapping[str, Any]:
-        """Return the content of `config.json`; fixes the commit that weights come from too."""
-        path = self._fetch("config.json")
-        # A cached file lies in snapshots/<commit>/.
-        self._revision = path.parent.name
-        return _parse_config(path)
+        """Return the content of `config.json`.
+
+        Raises:
+            WeightsError: it is not there, cannot be fetched, or is no JSON object of at most 10 MB.
+        """
+        path = self._fetch(CONFIG)
+        if path is None:
+            raise WeightsError(
+                f"{self._what} has no config.json to say what it is. To load its weights: "
+                "create_model(NAME, pretrained=True, "
+                f"pretrained_cfg_overlay=dict(hf_hub_id={self.repo_id!r}))"
+            )
+        return _read_config(path, f"{self._what}: its config.json")
 
     def weights(self, filename: str | None = None) -> Path:
-        """Return the file with the weights, safetensors if there are any."""
-        from huggingface_hub.errors import EntryNotFoundError
+        """Return the file with the weights, safetensors if there are any.
 
+        Raises:
+            WeightsError: it is not there, cannot be fetched, or `filename` is not a plain name.
+        """
+        if filename:
+            check_filename(filename, self._what)
         names = (filename,) if filename else WEIGHT_FILES[:2]
         for name in names:
-            try:
-                return self._fetch(name)
-            except WeightsError as e:
-                if not isinstance(e.__cause__, EntryNotFoundError):
-                    raise
-        raise WeightsError(f"hf-hub:{self.repo_id} has none of {', '.join(names)}")
-
-    def _fetch(self, filename: str) -> Path:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import (
-            HfHubHTTPError,
-            HFValidationError,
-            LocalEntryNotFoundError,
+            if path := self._fetch(name):
+                return path
+        raise WeightsError(
+            f"{self._what} has no {' and no '.join(names)}. Its files: "
+            f"https://huggingface.co/{self.repo_id}/tree/{self._revision or 'main'}"
         )
 
-        what = f"hf-hub:{self.repo_id}" + (f"@{self._revision}" if self._revision else "")
+    def _fetch(self, filename: str) -> Path | None:
+        """Return a file of the repository, or None where the repository has none of the name."""
+        from huggingface_hub.errors import RemoteEntryNotFoundError
+
         try:
-            return Path(
-                hf_hub_download(
-                    self.repo_id,
-                    filename,
-                    revision=self._revision,
-                    cache_dir=self._cache_dir,
-                    library_name="hub",
-                )
-            )
-        except LocalEntryNotFoundError as e:
-            raise WeightsError(
-                f"{what}: {filename} is not in the cache and the Hugging Face Hub cannot be "
-                "reached. Check the network, HF_ENDPOINT and HF_HUB_OFFLINE, or load a folder "
-                "with local-dir:PATH"
-            ) from e
-        except (HfHubHTTPError, HFValidationError, OSError) as e:
-            reason = str(e).strip().splitlines()[0]
-            raise WeightsError(f"{what}: {filename} could not be fetched: {reason}") from e
-
-
-def download(url: str, *, cache_dir: str | Path | None = None) -> Path:
-    """Fetch a checkpoint by address into torch's cache; a hash in its name is checked.
-
-    Args:
-        url: ".../name-<first digits of the sha256>.pth", or without the digits.
-        cache_dir: default: where `torch.hub` keeps checkpoints.
-
-    Raises:
-        WeightsError: it could not be fetched or its hash differs.
-    """
-    import torch.hub
-
-    folder = Path(cache_dir) if cache_dir else Path(torch.hub.get_dir()) / "checkpoints"
-    path = folder / os.path.basename(urlparse(url).path)
-    if path.is_file():
+            path = self._locate(filename)
+        except RemoteEntryNotFoundError as e:
+            self._revision = e.response.headers.get("X-Repo-Commit") or self._revision
+            return None
+        except WeightsError:
+            raise
+        except Exception as e:  # of huggingface_hub, of the HTTP library below it, of the disk
+            raise WeightsError(f"{self._what}: {self._explain(e, filename)}") from e
+        if path is not None:
+            self._revision = path.parent.name  # it lies in snapshots/<commit>/
         return path
-    folder.mkdir(parents=True, exist_ok=True)
-    match = torch.hub.HASH_REGEX.search(path.name)
-    try:
-        torch.hub.download_url_to_file(url, str(path), match[1] if match else None)
-    except (OSError, RuntimeError) as e:
-        raise WeightsError(f"{url} could not be fetched: {e}") from e
-    return path
+
+    def _locate(self, filename: str) -> Path | None:
+        import huggingface_hub as hf
+        from huggingface_hub import constants, errors
+
+        where: dict[str, Any] = {"revision": self._revision, "cache_dir": self._cache_dir}
+        cached = hf.try_to_load_from_cache(self.repo_id, filename, **where)
+        known = cached is not None  # to be there, or not to be there
+        path = Path(cached) if isinstance(cached, str) else None
+        if known and _COMMIT.fullmatch(self._revision or ""):
+            return path
+        if constants.HF_HUB_OFFLINE:
+            if known:
+                return path
+            raise WeightsError(
+                f"{self._what}: {filename} is not in the cache and HF_HUB_OFFLINE is set. "
+                "Unset it once to fetch the file, or load a folder with local-dir:PATH"
+            )
+        # Asked once and briefly: hf_hub_download tries a silent server six times, a minute each.
+        url = hf.hf_hub_url(self.repo_id, filename, revision=self._revision)
+        try:
+            found = hf.get_hf_file_metadata(
+                url, timeout=constants.HF_HUB_ETAG_TIMEOUT, library_name="hub"
+            )
+        except errors.RevisionNotFoundError:
+            raise
+        except errors.RemoteEntryNotFoundError:
+            pass  # hf_hub_download finds the same and notes it in the cache
+        except Exception as e:
+            if known:
+                log.info("%s: %s is taken from the cache: %s", self._what, filename, _first_line(e))
+                return path
+            if not (isinstance(e, errors.HfHubHTTPError) and e.response.status_code >= 429):
+                raise
+        else:
+            if filename == CONFIG and (found.size or 0) > MAX_CONFIG:
+                raise WeightsError(
+                    f"{self._what}: its config.json has {(found.size or 0) >> 20} MB: that is no "
+                    "configuration"
+                )
+            if path is not None and path.parent.name == found.commit_hash:
+                return path
+        return Path(hf.hf_hub_download(self.repo_id, filename, **where, library_name="hub"))
+
+    def _explain(self, error: Exception, filename: str) -> str:
+        """Say in a sentence what happened and what to do."""
+        from huggingface_hub import constants, errors
+
+        cause = error.__cause__ if isinstance(error, errors.LocalEntryNotFoundError) else None
+        if isinstance(cause, Exception):
+            error = cause
+        page, endpoint = f"https://huggingface.co/{self.repo_id}", constants.ENDPOINT
+        if isinstance(error, errors.GatedRepoError):
+            return (
+                f"the repository is gated. Accept its licence at {page} and set HF_TOKEN or run "
+                "`hf auth login`"
+            )
+        if isinstance(error, errors.RepositoryNotFoundError):
+            return (
+                f"there is no such repository on {endpoint}, or it is private. Check the name; for "
+                "a private one set HF_TOKEN or run `hf auth login`"
+            )
+        if isinstance(error, errors.RevisionNotFoundError):
+            return f"it has no branch, tag or commit {self._revision!r}. See {page}/commits/main"
+        if isinstance(error, errors.HfHubHTTPError):
+            status = error.response.status_code
+            if status in (401, 403):
+                return (
+                    f"{endpoint} refuses the token ({status}). Renew HF_TOKEN or run "
+                    "`hf auth login`"
+                )
+            return f"{endpoint} answers {status} to the request for {filename}. Try later"
+        if isinstance(error, errors.HFValidationError):
+            return f"write hf-hub:org/name[@revision]. {_first_line(error)}"
+        if isinstance(error, OSError) and error.errno is not None:
+            return (
+                f"{filename} cannot be kept in {self._cache_dir or constants.HF_HUB_CACHE}: "
+                f"{error.strerror}. Free or choose another folder: cache_dir=, or the "
+                "environment's HF_HOME"
+            )
+        # Connections and timeouts are errors of httpx or httpx2, whichever it was built on.
+        if "Timeout" in type(error).__name__:
+            return (
+                f"{endpoint} did not answer in time for {filename}. Try again, or give it more: "
+                "HF_HUB_ETAG_TIMEOUT and HF_HUB_DOWNLOAD_TIMEOUT, in seconds"
+            )
+        if "ConnectError" in type(error).__name__:
+            return (
+                f"{endpoint} cannot be reached for {filename}: {_first_line(error)}. Check the "
+                "network and HF_ENDPOINT, or load a folder with local-dir:PATH"
+            )
+        return f"{filename} did not arrive whole: {_first_line(error)}. Run it again"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

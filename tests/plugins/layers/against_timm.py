@@ -4,12 +4,17 @@
 Run by developers, not by pytest, with the reference group installed:
 
     uv sync --group reference && .venv/bin/python tests/plugins/layers/against_timm.py
+
+With --record, write what timm answers to the cases of resample.json into that file.
 """
 
 import itertools
+import json
+import math
 import sys
 import warnings
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -55,7 +60,8 @@ def compare(label, a, b, tolerance=TOLERANCE):
     error = float("inf") if a.shape != b.shape else 0.0
     if not error and a.numel():
         error = ((a.float() - b.float()).abs().max() / (1 + b.float().abs().max())).item()
-    worst = max(worst, error if error <= tolerance else 0.0)
+    if error <= tolerance and a.dtype == torch.float32:
+        worst = max(worst, error)
     if not error <= tolerance or a.dtype != b.dtype:
         failures.append(f"{label}: error {error:.2g}, {tuple(a.shape)} / {tuple(b.shape)}")
 
@@ -471,11 +477,104 @@ def small():
         compare(f"{name} std", *(t.std() for t in pair), tolerance=1e-2)
 
 
+def resampled(name, x, *args, tolerance=1e-5, **kwargs):
+    """Compare a function of tensors in each dtype; half precision is rounded from the same float32."""
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        if dtype != torch.float32 and name.endswith("_simple"):
+            continue  # timm computes these in half precision
+        pair = [getattr(lib, name)(x.to(dtype), *args, **kwargs) for lib in (ours, theirs)]
+        label = f"{name} {tuple(x.shape)} {args} {kwargs} {dtype}"
+        eps = torch.finfo(dtype).eps
+        compare(label, *pair, tolerance=max(tolerance, eps if dtype != torch.float32 else 0))
+        assert pair[0].is_contiguous(), label
+
+
+def position_embeddings():
+    sizes = [(h, w) for h in (1, 4, 7, 14, 24, 37) for w in (2, 7, 16, 24)]
+    modes = [
+        dict(interpolation=m, antialias=a, align_corners=c)
+        for m, a, c in itertools.product(
+            ("bicubic", "bilinear"), (True, False), (None, True, False)
+        )
+    ]
+    modes += [dict(interpolation=m, antialias=False) for m in ("nearest", "nearest-exact", "area")]
+    for old, new, mode in itertools.product((2, 7, 14, 24), sizes, modes):
+        for prefix in (0, 1, 5):
+            x = torch.randn(1, prefix + old * old, 3)
+            kwargs = dict(num_prefix_tokens=prefix, **mode)
+            resampled("resample_abs_pos_embed", x, new, **kwargs)
+    for old, new in itertools.product([(3, 5), (14, 7), (8, 2)], sizes):
+        x = torch.randn(1, 1 + old[0] * old[1], 3)
+        resampled("resample_abs_pos_embed", x, new, old_size=old)
+        for mode in modes[::3] + modes[-3:]:
+            mode = {k: v for k, v in mode.items() if k != "align_corners"}
+            resampled("resample_abs_pos_embed_nhwc", torch.randn(1, *old, 3), new, **mode)
+
+
+def patch_kernels():
+    # Kernels whose sum over a patch matters: inverses of nearly singular resizes are large.
+    sizes = [(h, w) for h in (1, 4, 7, 8, 14, 16, 24, 32) for w in (4, 8, 14, 16, 30)]
+    for old, new, mode, smooth in itertools.product(
+        ((4, 4), (8, 6), (16, 16), (14, 14)), sizes, ("bicubic", "bilinear"), (True, False)
+    ):
+        x = torch.randn(3, 2, *old)
+        kwargs = dict(interpolation=mode, antialias=smooth)
+        resampled("resample_patch_embed", x, new, tolerance=1e-4, **kwargs)
+
+
+def relative_tables():
+    windows = [(h, w) for h in (1, 2, 7, 8, 12, 16, 24) for w in (2, 7, 13, 32)]
+    for old, new, extra in itertools.product((1, 2, 7, 8, 14, 24), windows, (0, 3)):
+        table = torch.randn((2 * old - 1) ** 2 + extra, 3)
+        spans = [2 * n - 1 for n in new]
+        resampled("resize_rel_pos_bias_table", table, new, (math.prod(spans) + extra, 3))
+        resampled("resize_rel_pos_bias_table_simple", table, new, (math.prod(spans) + extra, 3))
+    for old, new in itertools.product([(3, 5), (14, 7), (8, 2)], windows):
+        spans, old_spans = [2 * n - 1 for n in new], [2 * n - 1 for n in old]
+        table = torch.randn(math.prod(old_spans) + 3, 2)
+        shape = (math.prod(spans) + 3, 2)
+        resampled("resize_rel_pos_bias_table", table, new, shape, old_window_size=old)
+        for kind in ("", "_simple"):
+            table = torch.randn(2, *old_spans)
+            resampled(f"resize_rel_pos_bias_table{kind}", table, new, (2, *spans))
+    for old, new, mode, smooth in itertools.product(
+        (4, 7, 14, 16), (3, 7, 8, 20), ("bicubic", "bilinear"), (True, False)
+    ):
+        kwargs = dict(interpolation=mode, antialias=smooth)
+        shape = (new * new, 3)
+        resampled("resize_rel_pos_bias_table_levit", torch.randn(old * old, 3), shape, **kwargs)
+    for window, token in itertools.product([*windows, (5, 3)], (True, False)):
+        pair = (
+            lib.gen_relative_position_index(window, class_token=token) for lib in (ours, theirs)
+        )
+        compare(f"gen_relative_position_index {window} {token}", *pair, tolerance=0)
+
+
+def record():
+    file = Path(__file__).with_name("resample.json")
+    cases = json.loads(file.read_text())
+    for case in cases:
+        x = torch.arange(1.0, 1 + math.prod(case["shape"])).sin().reshape(case["shape"])
+        out = getattr(theirs, case["function"])(x, **case["options"])
+        case["expected_shape"] = list(out.shape)
+        case["expected"] = [round(v, 5) for v in out.flatten().tolist()]
+    file.write_text("[\n" + ",\n".join(map(json.dumps, cases)) + "\n]\n")
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for part in (activations, norms, attention, pooling, convolutions, drops, heads, small):
+    if "--record" in sys.argv:
+        record()
+        sys.exit()
+    layers = (activations, norms, attention, pooling, convolutions, drops, heads, small)
+    for part in (*layers, position_embeddings, patch_kernels, relative_tables):
+        before, worst = worst, 0.0
         with torch.no_grad():
             part()
+        print(f"{part.__name__}: largest float32 error {worst:.2g}")
+        worst = max(worst, before)
     print(*failures, sep="\n")
-    print(f"{count} comparisons, {len(failures)} differ; largest error of the others {worst:.2g}")
+    print(
+        f"{count} comparisons, {len(failures)} differ; largest float32 error of the others {worst:.2g}"
+    )
     sys.exit(bool(failures))

@@ -177,6 +177,17 @@ from .pooling import (
     global_pool_nlc,
     select_adaptive_pool2d,
 )
+from .relative_position import (
+    gen_relative_position_index,
+    resize_rel_pos_bias_table,
+    resize_rel_pos_bias_table_levit,
+    resize_rel_pos_bias_table_simple,
+)
+from .resample import (
+    resample_abs_pos_embed,
+    resample_abs_pos_embed_nhwc,
+    resample_patch_embed,
+)
 from .squeeze_excite import (
     EffectiveSEModule,
     EffectiveSqueezeExcite,
@@ -298,6 +309,7 @@ __all__ = [
     "freeze_batch_norm_2d",
     "gelu",
     "gelu_tanh",
+    "gen_relative_position_index",
     "get_act_fn",
     "get_act_layer",
     "get_attn",
@@ -319,6 +331,12 @@ __all__ = [
     "normalize_name",
     "pad_same",
     "quick_gelu",
+    "resample_abs_pos_embed",
+    "resample_abs_pos_embed_nhwc",
+    "resample_patch_embed",
+    "resize_rel_pos_bias_table",
+    "resize_rel_pos_bias_table_levit",
+    "resize_rel_pos_bias_table_simple",
     "resolve_layer",
     "select_adaptive_pool2d",
     "sigmoid",

@@ -1,0 +1,442 @@
+"""Fetch a file by its address: resumed, checked, and in its place only once it is whole."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import re
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote, unquote, urlsplit
+
+from hub.errors import WeightsError
+
+# The digits of the sha256 that end a name, as torch.hub writes them; eight that are a date are not.
+_DIGITS = re.compile(r"-(?!20\d\d[01]\d[0-3]\d\.)([0-9a-f]{8,64})\.[^-]+$")
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_CONNECT_TIMEOUT, _READ_TIMEOUT = 10.0, 30.0  # seconds
+_PAUSES = (0.5, 2.0)  # seconds before an answer that broke off is asked for again
+_CHUNK = 1 << 17  # bytes; what a kill may lose
+
+
+@dataclass(frozen=True)
+class Address:
+    """The address of a file, taken apart.
+
+    Args:
+        url: without the fragment.
+        name: of the file.
+        sha256: what it must begin with; all 64 digits where the fragment stated it, else those in
+            the name, or "".
+    """
+
+    url: str
+    name: str
+    sha256: str
+
+    @classmethod
+    def parse(cls, url: str) -> Address:
+        """Take `https://host/path/name[#sha256=<64 digits>]` apart.
+
+        Raises:
+            WeightsError: not https (http is for this machine), no file name, another fragment.
+        """
+        check_transport(url)
+        parts = urlsplit(url)
+        name = parts.path.rpartition("/")[2]
+        if not re.fullmatch(r"[\w.+%~@=-]*[\w-]", name, re.ASCII):
+            raise WeightsError(f"{shown(url)} does not end in the name of a file")
+        digits = _DIGITS.search(name)
+        sha256 = digits[1] if digits else ""
+        if parts.fragment:
+            match = re.fullmatch("sha256=([0-9a-f]{64})", parts.fragment.lower())
+            if not match:
+                raise WeightsError(
+                    f"{shown(url)}: {parts.fragment!r} is no hash; write #sha256= and 64 hex digits"
+                )
+            sha256 = match[1]
+        return cls(parts._replace(fragment="").geturl(), name, sha256)
+
+    def folder(self, cache_dir: str | Path | None = None) -> Path:
+        """Return the folder of what belongs to this address alone."""
+        return _root(cache_dir) / hashlib.sha256(self.url.encode()).hexdigest()[:16]
+
+    def place(self, cache_dir: str | Path | None = None) -> Path:
+        """Return where the file is kept.
+
+        A name with digits stands for one content and lies where torch.hub (and timm) would put
+        it. "model.pth" is another file at every address, so that each has a folder of its own.
+        """
+        if len(self.sha256) == 64 and self.sha256 not in self.name:
+            name = Path(self.name)
+            return _root(cache_dir) / f"{name.stem}-{self.sha256[:16]}{name.suffix}"
+        return (_root(cache_dir) if self.sha256 else self.folder(cache_dir)) / self.name
+
+
+def download(url: str, *, cache_dir: str | Path | None = None) -> Path:
+    """Fetch a checkpoint by address, or find it in the cache, which needs no network.
+
+    A download that broke off goes on where it stopped, where the server can do that. Another
+    process that fetches the same file is waited for. Seconds to wait for the server:
+    `HUB_DOWNLOAD_TIMEOUT`, default 10 to connect and 30 to read.
+
+    Args:
+        url: ".../name.pth", ".../name-<8 or more digits of its sha256>.pth" or
+            ".../name.pth#sha256=<all 64>".
+        cache_dir: default: where `torch.hub` keeps checkpoints.
+
+    Returns:
+        The file, whole, its sha256 checked where one is known.
+
+    Raises:
+        WeightsError: malformed address, no such file, no access, no connection, no answer in time,
+            broken off, another size or sha256 than stated, nowhere to write it.
+    """
+    from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
+
+    address = Address.parse(url)
+    path = address.place(cache_dir)
+    if path.is_file():
+        return path
+    check_online(url)
+    try:
+        lock = path.parent / ".locks" / f"{path.name}.lock"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with WeakFileLock(lock):
+            if not path.is_file():
+                _fetch(address, path)
+    except OSError as e:
+        raise WeightsError(
+            f"{shown(url)} cannot be kept in {path.parent}: {e.strerror or e}. Free or choose "
+            "another folder: cache_dir=, or the environment's TORCH_HOME"
+        ) from e
+    return path
+
+
+def fetch_config(address: Address, most: int) -> bytes | None:
+    """Return the small file at an address, or None where the server shows none.
+
+    Raises:
+        WeightsError: no connection, no answer in time, an error of the server, more than `most`
+            bytes.
+    """
+    check_online(address.url)
+    try:
+        with _open(address.url, {}) as response:
+            if response.headers.get_content_type() == "text/html":  # a page for whatever is asked
+                return None
+            content: bytes = response.read(most + 1)
+            short = len(content) <= most and response.length
+    except _Refused as e:
+        if e.status in (401, 403, 404, 410):  # S3 says 403 of what is not there
+            return None
+        raise
+    except (OSError, http.client.HTTPException) as e:
+        raise WeightsError(f"{shown(address.url)} broke off: {e}. Run it again") from e
+    if short:
+        raise WeightsError(f"{shown(address.url)} broke off, {short} bytes are missing. Try again")
+    if len(content) > most:
+        raise WeightsError(f"{shown(address.url)} is larger than {most >> 20} MB: no configuration")
+    return content
+
+
+def check_transport(url: str) -> None:
+    """Refuse an address that others on the way could change.
+
+    Raises:
+        WeightsError: it is malformed, or neither https nor http on this machine.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError as e:
+        raise WeightsError(f"{shown(url)} is no web address: {e}") from e
+    if not re.fullmatch("[!-~]+", url):
+        raise WeightsError(f"{shown(url)!r} is no web address: write other signs as %XX")
+    if parts.scheme == "https" and parts.hostname:
+        return
+    if parts.scheme == "http" and parts.hostname in _LOOPBACK:
+        return
+    raise WeightsError(
+        f"{shown(url)}: weights are fetched over https only (http on 127.0.0.1); write https://..."
+    )
+
+
+def check_online(url: str) -> None:
+    """Refuse to fetch where HF_HUB_OFFLINE is set.
+
+    Raises:
+        WeightsError: it is.
+    """
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        raise WeightsError(
+            f"{shown(url)} is not in the cache and HF_HUB_OFFLINE is set. Unset it once to fetch "
+            "the file, or name a file that is here"
+        )
+
+
+def shown(url: str) -> str:
+    """Return an address for people: without its query, which may hold a signature."""
+    return re.split("[?#]", url, maxsplit=1)[0]
+
+
+def _root(cache_dir: str | Path | None) -> Path:
+    if cache_dir is not None:
+        return Path(cache_dir)
+    if "torch.hub" in sys.modules:  # torch.hub.set_dir() may have been called
+        return Path(sys.modules["torch.hub"].get_dir()) / "checkpoints"
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = os.environ.get("TORCH_HOME") or f"{cache}/torch"
+    return Path(home).expanduser() / "hub" / "checkpoints"
+
+
+# --- one transfer -------------------------------------------------------------------------------
+
+
+class _Refused(WeightsError):
+    """The server answered with an error."""
+
+    def __init__(self, message: str, status: int = 0, size: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.size = size  # "bytes */<size>", where a range lay behind the end
+
+
+class _BrokenOff(WeightsError):
+    """It went wrong on the way; the same request may succeed."""
+
+
+def _fetch(address: Address, path: Path) -> None:
+    for pause in (*_PAUSES, None):
+        try:
+            part = _receive(address, path)
+            break
+        except _BrokenOff:
+            if pause is None:
+                raise
+            time.sleep(pause)
+    with part.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(address.sha256):
+        part.unlink()
+        raise WeightsError(
+            f"{shown(address.url)} has the sha256 {found}, not {address.sha256}: it was changed or "
+            "damaged and is deleted. Try again; if it stays so, do not use it"
+        )
+    part.replace(path)
+
+
+def _receive(address: Address, path: Path) -> Path:
+    """Return the file with everything that the server has, begun anew or continued."""
+    part, etag = _left_over(path)
+    have = part.stat().st_size if part else 0
+    headers = {"Range": f"bytes={have}-", "If-Range": etag} if have else {}
+    try:
+        response = _open(address.url, headers)
+    except _Refused as e:
+        if part is None or e.status != 416:
+            raise
+        if e.size == f"bytes */{have}":  # a kill came between the last byte and the end
+            return part
+        part.unlink()
+        raise _BrokenOff(f"{e}. What was there is deleted. Run it again") from e
+    with response:
+        _check_answer(response, address)
+        if response.status != 206:
+            have = 0
+        elif not (response.headers["Content-Range"] or "").startswith(f"bytes {have}-"):
+            raise WeightsError(f"{shown(address.url)}: the server sent another part than asked for")
+        if not have:
+            if part:
+                part.unlink()
+            part = _new_part(path, response.headers["ETag"])
+        assert part is not None  # only what is there is asked to be continued
+        try:
+            _write(response, part, have, address)
+        except BaseException:
+            if not _etag_of(part, path):  # nobody could tell whether the rest still fits
+                part.unlink(missing_ok=True)
+            raise
+    return part
+
+
+def _check_answer(response: Any, address: Address) -> None:
+    if response.headers.get_content_type() == "text/html":
+        raise WeightsError(
+            f"{shown(address.url)} is a web page, not a file with weights: copy the address of "
+            "the file itself"
+        )
+    if response.length is None and not response.chunked and not address.sha256:
+        raise WeightsError(
+            f"{shown(address.url)}: the server does not tell the size, so that a broken download "
+            "would go unnoticed. Append #sha256=<64 hex digits>"
+        )
+
+
+def _write(response: Any, part: Path, have: int, address: Address) -> None:
+    """Write an answer to a file, from `have` on; checks that it is all of it."""
+    from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
+
+    length = response.length
+    total = None if length is None else have + length
+    bar = tqdm(  # type: ignore[no-untyped-call]
+        total=total, initial=have, unit="B", unit_scale=True, desc=address.name, name="hub.download"
+    )
+    # Not appended to: whatever happens, a byte lands where it belongs.
+    with part.open("r+b" if have else "wb") as file, bar:
+        file.seek(have)
+        for chunk in _chunks(response, address):
+            file.write(chunk)
+            bar.update(len(chunk))
+        file.flush()
+        os.fsync(file.fileno())
+        done = file.tell()
+    if total is not None and done != total:
+        raise _BrokenOff(
+            f"{shown(address.url)} broke off after {done} of {total} bytes. Run it again"
+        )
+
+
+def _chunks(response: Any, address: Address) -> Iterator[bytes]:
+    try:
+        while chunk := response.read(_CHUNK):
+            yield chunk
+    except TimeoutError as e:
+        raise WeightsError(_silent(address.url, _timeouts()[1])) from e
+    except (OSError, http.client.HTTPException) as e:
+        raise _BrokenOff(f"{shown(address.url)} broke off: {e}. Run it again") from e
+
+
+# A file to be continued carries the server's ETag in its name, so that both change as one.
+
+
+def _new_part(path: Path, etag: str | None) -> Path:
+    token = quote(etag or "", safe="")
+    if len(path.name) + len(token) > 200:  # of 255 that a name may have
+        token = ""
+    return path.with_name(f"{path.name}.{token or 'once'}.part")
+
+
+def _etag_of(part: Path, path: Path) -> str:
+    token = part.name.removeprefix(f"{path.name}.").removesuffix(".part")
+    # Only a strong ETag, '"..."' without W/, promises equal bytes.
+    return unquote(token) if token.startswith("%22") else ""
+
+
+def _left_over(path: Path) -> tuple[Path | None, str]:
+    """Return what an earlier download left that can be continued; delete what cannot."""
+    prefix = f"{path.name}."
+    parts = [p for p in path.parent.glob("*.part") if p.name.startswith(prefix)]
+    parts.sort(key=lambda p: p.stat().st_mtime)
+    best = next((p for p in reversed(parts) if _etag_of(p, path)), None)
+    for part in parts:
+        if part != best:
+            part.unlink(missing_ok=True)
+    return best, _etag_of(best, path) if best else ""
+
+
+# --- one request --------------------------------------------------------------------------------
+
+
+def _timeouts() -> tuple[float, float]:
+    """Return the seconds to wait for a connection and for data."""
+    value = os.environ.get("HUB_DOWNLOAD_TIMEOUT")
+    if not value:
+        return _CONNECT_TIMEOUT, _READ_TIMEOUT
+    if not re.fullmatch(r"\d+(\.\d+)?", value) or not float(value):
+        raise WeightsError(f"HUB_DOWNLOAD_TIMEOUT is {value!r}: write seconds, a number above 0")
+    return float(value), float(value)
+
+
+class _HTTPConnection(http.client.HTTPConnection):
+    def connect(self) -> None:
+        super().connect()
+        self.sock.settimeout(_timeouts()[1])
+
+
+class _HTTPSConnection(http.client.HTTPSConnection):
+    def connect(self) -> None:
+        super().connect()
+        self.sock.settimeout(_timeouts()[1])
+
+
+class _HTTPHandler(urllib.request.HTTPHandler):
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_HTTPConnection, req)
+
+
+class _HTTPSHandler(urllib.request.HTTPSHandler):
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_HTTPSConnection, req)
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        try:
+            check_transport(newurl)
+            if req.type == "https" and not newurl.startswith("https:"):
+                raise WeightsError(f"{shown(newurl)} is away from https")
+        except WeightsError as e:
+            fp.close()
+            raise WeightsError(f"{shown(req.full_url)} leads elsewhere: {e}") from e
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _open(url: str, headers: dict[str, str]) -> Any:
+    """Return the answer to a GET request, its body unread.
+
+    Raises:
+        WeightsError: no connection, no answer in time, an error of the server.
+    """
+    headers = {"User-Agent": "hub", "Accept-Encoding": "identity", **headers}
+    opener = urllib.request.build_opener(_HTTPHandler, _HTTPSHandler, _Redirects)
+    connect, read = _timeouts()
+    try:
+        return opener.open(urllib.request.Request(url, headers=headers), timeout=connect)
+    except HTTPError as e:
+        e.close()
+        raise _refusal(url, e) from e
+    except (OSError, http.client.HTTPException) as e:
+        reason = e.reason if isinstance(e, URLError) else e
+        if isinstance(reason, TimeoutError):
+            raise WeightsError(_silent(url, max(connect, read))) from e
+        raise WeightsError(
+            f"{shown(url)}: {urlsplit(url).hostname} cannot be reached: {reason}. Check the "
+            "address, the network and HTTPS_PROXY"
+        ) from e
+
+
+def _refusal(url: str, error: HTTPError) -> WeightsError:
+    status = error.code
+    if status in (408, 429) or status >= 500:
+        return _BrokenOff(f"{shown(url)}: the server answers {status} {error.reason}. Try later")
+    if status in (404, 410):
+        return _Refused(f"{shown(url)}: the server has no such file ({status}). Check it", status)
+    if status in (401, 403):
+        return _Refused(
+            f"{shown(url)}: the server wants permission ({status}). Fetch the file yourself and "
+            "load it with file:PATH",
+            status,
+        )
+    return _Refused(
+        f"{shown(url)}: the server answers {status} {error.reason}",
+        status,
+        error.headers["Content-Range"],
+    )
+
+
+def _silent(url: str, seconds: float) -> str:
+    return (
+        f"{shown(url)}: no answer within {seconds:g} seconds. Try again, or give it more: "
+        "HUB_DOWNLOAD_TIMEOUT=<seconds>"
+    )

@@ -1,0 +1,242 @@
+"""Weights that were trained for other images or classes are adapted on load, and it is said."""
+
+import logging
+
+import hub
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+PLUGIN = """
+from hub import Family, Weights, hookimpl
+
+@hookimpl
+def hub_models():
+    return [Family(
+        name="acme",
+        model="hub_acme.model:TokenNet",
+        converter="hub_acme.model:convert",
+        variants={"acme_tokens": dict(img_size=32, patch_size=8)},
+        weights={"acme_tokens": Weights(
+            input_size=(3, 32, 32), first_conv="patch_embed", classifier="head", num_classes=5
+        )},
+    )]
+"""
+
+MODEL = '''
+import torch
+from torch import nn
+from hub_layers import (
+    gen_relative_position_index, resample_abs_pos_embed, resample_patch_embed,
+    resize_rel_pos_bias_table, to_2tuple,
+)
+
+class TokenNet(nn.Module):
+    """A class token and patches; each patch adds up the others, weighted by their distance."""
+
+    def __init__(self, img_size=32, patch_size=8, in_chans=3, num_classes=5, width=6):
+        super().__init__()
+        self.num_classes = num_classes
+        self.grid_size = tuple(n // patch_size for n in to_2tuple(img_size))
+        height, width_ = self.grid_size
+        self.patch_embed = nn.Conv2d(in_chans, width, patch_size, patch_size)
+        self.cls_token = nn.Parameter(torch.randn(1, 1, width))
+        self.pos_embed = nn.Parameter(torch.randn(1, 1 + height * width_, width))
+        table = torch.randn((2 * height - 1) * (2 * width_ - 1), 1)
+        self.relative_position_bias_table = nn.Parameter(table)
+        index = gen_relative_position_index(self.grid_size)
+        self.register_buffer("relative_position_index", index, persistent=False)
+        self.head = nn.Linear(width, num_classes)
+
+    def forward(self, x):
+        x = self.patch_embed(x).flatten(2).transpose(1, 2)
+        x = torch.cat((self.cls_token.expand(len(x), -1, -1), x), dim=1) + self.pos_embed
+        bias = self.relative_position_bias_table[self.relative_position_index, 0]
+        return self.head(x[:, 0] + (bias.softmax(-1) @ x[:, 1:]).mean(1))
+
+def convert(state_dict, model):
+    state_dict = dict(state_dict)
+    name = "patch_embed.weight"
+    state_dict[name] = resample_patch_embed(state_dict[name], model.patch_embed.kernel_size)
+    if state_dict["pos_embed"].shape != model.pos_embed.shape:
+        state_dict["pos_embed"] = resample_abs_pos_embed(state_dict["pos_embed"], model.grid_size)
+    name = "relative_position_bias_table"
+    state_dict[name] = resize_rel_pos_bias_table(
+        state_dict[name], model.grid_size, model.relative_position_bias_table.shape
+    )
+    return state_dict
+'''
+
+
+@pytest.fixture
+def lines(caplog):
+    """What the logger "hub" said at INFO or above."""
+    caplog.set_level(logging.INFO, logger="hub")
+    return lambda: [r.getMessage() for r in caplog.records if r.name == "hub"]
+
+
+@pytest.fixture
+def load(install, tmp_path):
+    """A function that loads the weights of an `acme_tokens` with other arguments."""
+    (install("acme", PLUGIN) / "model.py").write_text(MODEL)
+    hub.refresh()
+    file = tmp_path / "tokens.safetensors"
+
+    def load(trained=None, **kwargs):
+        save_file(hub.create_model("acme_tokens", **(trained or {})).state_dict(), file)
+        overlay = dict(file=str(file))
+        model = hub.create_model(
+            "acme_tokens", pretrained=True, pretrained_cfg_overlay=overlay, **kwargs
+        )
+        return model, load_file(file)
+
+    return load
+
+
+def changed(model, saved):
+    """The names of the tensors that are not those of the file."""
+    own = model.state_dict()
+    assert own.keys() == saved.keys()
+    return [n for n in own if own[n].shape != saved[n].shape or not own[n].equal(saved[n])]
+
+
+@pytest.mark.parametrize("img_size, grid, shown", [(64, 8, "8x8"), ((48, 32), (6, 4), "6x4")])
+def test_tables_are_adapted_to_the_image_size_and_nothing_else(load, lines, img_size, grid, shown):
+    from hub_layers import resample_abs_pos_embed, resize_rel_pos_bias_table, to_2tuple
+
+    model, saved = load(img_size=img_size)
+    assert lines() == [
+        f"pos_embed: adapted from 4x4 to {shown}",
+        f"relative position table: adapted from 4x4 to {shown}",
+    ]
+    assert sorted(changed(model, saved)) == ["pos_embed", "relative_position_bias_table"]
+    grid, table = to_2tuple(grid), model.relative_position_bias_table
+    assert model.grid_size == grid
+    assert model.pos_embed.equal(resample_abs_pos_embed(saved["pos_embed"], grid))
+    assert table.equal(
+        resize_rel_pos_bias_table(saved["relative_position_bias_table"], grid, table.shape)
+    )
+    out = model(torch.randn(2, 3, *to_2tuple(img_size)))
+    out.sum().backward()
+    assert out.shape == (2, 5)
+    assert model.pos_embed.grad is not None and table.grad is not None
+
+
+@pytest.mark.parametrize("img_size", [32, (16, 40)])
+def test_same_size_is_untouched_and_silent(load, lines, img_size):
+    model, saved = load(dict(img_size=img_size), img_size=img_size)
+    assert changed(model, saved) == []
+    assert lines() == []
+
+
+def test_patches_of_another_size(load, lines):
+    model, saved = load(patch_size=16, img_size=64)
+    assert changed(model, saved) == ["patch_embed.weight"]
+    assert model.patch_embed.weight.shape == (6, 3, 16, 16)
+    assert lines() == ["patch_embed: adapted from 8x8 to 16x16"]
+
+
+def test_everything_at_once_is_one_line_each(load, lines):
+    model, saved = load(img_size=48, patch_size=16, in_chans=1, num_classes=2)
+    assert lines() == [
+        "patch_embed: adapted from 8x8 to 16x16",
+        "pos_embed: adapted from 4x4 to 3x3",
+        "relative position table: adapted from 4x4 to 3x3",
+        "classifier made anew for 2 classes: the weights have 5",
+        "patch_embed.weight: adapted from 3 to 1 input channels",
+    ]
+    assert set(saved) - set(changed(model, saved)) == {"patch_embed.bias", "cls_token"}
+    assert model(torch.randn(1, 1, 48, 48)).isfinite().all()
+
+
+def test_half_precision_weights_are_adapted(load, lines):
+    model, saved = load(dict(dtype=torch.bfloat16), img_size=64)
+    assert saved["pos_embed"].dtype == torch.bfloat16
+    assert len(lines()) == 2
+    assert model.pos_embed.dtype == torch.float32 and model.pos_embed.isfinite().all()
+
+
+def test_family_without_a_converter_is_told_the_shapes(install, tmp_path):
+    plain = PLUGIN.replace('        converter="hub_acme.model:convert",\n', "")
+    assert plain != PLUGIN
+    (install("acme", plain) / "model.py").write_text(MODEL)
+    hub.refresh()
+    file = tmp_path / "tokens.safetensors"
+    save_file(hub.create_model("acme_tokens").state_dict(), file)
+    with pytest.raises(hub.WeightsError, match=r"pos_embed: \(1, 17, 6\) in the file, \(1, 65, 6"):
+        hub.create_model(
+            "acme_tokens",
+            pretrained=True,
+            img_size=64,
+            pretrained_cfg_overlay=dict(file=str(file)),
+        )
+
+
+# --- first layer and classifier, which core adapts itself ---------------------------------------
+
+
+@pytest.fixture
+def load_resnet(tmp_path):
+    """A function that loads the weights of a test_resnet of 7 classes with other arguments."""
+    file = tmp_path / "resnet.safetensors"
+    save_file(hub.create_model("test_resnet", num_classes=7).state_dict(), file)
+
+    def load(overlay=None, **kwargs):
+        fields = dict(file=str(file), num_classes=7) | (overlay or {})
+        model = hub.create_model(
+            "test_resnet", pretrained=True, pretrained_cfg_overlay=fields, **kwargs
+        )
+        return model, load_file(file)
+
+    return load
+
+
+def test_fitting_resnet_is_untouched_and_silent(load_resnet, lines):
+    assert changed(*load_resnet()) == []
+    assert changed(*load_resnet(in_chans=3, num_classes=7)) == []
+    assert lines() == []
+
+
+@pytest.mark.parametrize("in_chans", [1, 2, 4, 5])
+def test_stem_is_adapted_and_said(load_resnet, lines, in_chans):
+    model, saved = load_resnet(in_chans=in_chans)
+    assert changed(model, saved) == ["conv1.0.weight"]
+    assert lines() == [f"conv1.0.weight: adapted from 3 to {in_chans} input channels"]
+    kernel, before = model.conv1[0].weight, saved["conv1.0.weight"]
+    if in_chans == 1:
+        torch.testing.assert_close(kernel, before.sum(1, keepdim=True))
+    else:
+        for i in range(in_chans):
+            torch.testing.assert_close(kernel[:, i], before[:, i % 3] * 3 / in_chans)
+
+
+@pytest.mark.parametrize("num_classes", [3, 12])
+def test_head_is_made_anew_and_said(load_resnet, lines, num_classes):
+    model, saved = load_resnet(num_classes=num_classes)
+    assert changed(model, saved) == ["fc.weight", "fc.bias"]
+    assert lines() == [f"classifier made anew for {num_classes} classes: the weights have 7"]
+    assert model.fc.weight.std() > 0 and model.fc.weight.isfinite().all()
+
+
+def test_missing_head_is_not_made_and_not_said(load_resnet, lines):
+    model, saved = load_resnet(num_classes=0)
+    assert not any(name.startswith("fc.") for name in model.state_dict())
+    saved = {n: t for n, t in saved.items() if not n.startswith("fc.")}
+    assert changed(model, saved) == []
+    assert lines() == []
+
+
+def test_label_offset_drops_the_leading_classes(load_resnet, lines):
+    model, saved = load_resnet(dict(num_classes=6, label_offset=1))
+    assert model.fc.weight.equal(saved["fc.weight"][1:])
+    assert model.fc.bias.equal(saved["fc.bias"][1:])
+    assert lines() == []
+
+
+def test_stem_and_head_are_one_line_each(load_resnet, lines):
+    model, _ = load_resnet(in_chans=4, num_classes=2)
+    assert model(torch.randn(1, 4, 64, 64)).shape == (1, 2)
+    assert sorted(lines()) == [
+        "classifier made anew for 2 classes: the weights have 7",
+        "conv1.0.weight: adapted from 3 to 4 input channels",
+    ]
