@@ -18,9 +18,7 @@ import torch
 from hub import Backbone, FeatureInfo
 from hub_layers import (
     Attention,
-    DropPath,
     LayerFactory,
-    LayerScale,
     LayerType,
     Mlp,
     PatchDropout,
@@ -33,76 +31,12 @@ from hub_layers import (
 )
 from torch import Tensor, nn
 
+from hub_vit.blocks import Block
 from hub_vit.init import init_layers
 
 Size = int | tuple[int, int]
 
 POOLS = ("", "token", "avg", "avgmax", "max")
-
-
-class Block(nn.Module):
-    """Attention, then an MLP, each with a norm before it and a shortcut around it.
-
-    Args:
-        dim: D of the tokens.
-        num_heads: heads of the attention.
-        mlp_ratio: width inside the MLP, as a multiple of D.
-        qkv_bias: biases of queries, keys and values.
-        qk_norm: normalize queries and keys.
-        proj_bias: biases of the projection after the heads and of the MLP.
-        proj_drop: dropout after the attention and in the MLP.
-        attn_drop: dropout of the attention weights.
-        init_values: layer scale at the start; None for none.
-        drop_path: stochastic-depth rate.
-        act_layer: activation of the MLP.
-        norm_layer: class or partial of the norms.
-        mlp_layer: class or partial of the MLP.
-        attn_layer: class or partial of the attention.
-    """
-
-    def __init__(
-        self,
-        dim: int,
-        num_heads: int,
-        *,
-        mlp_ratio: float = 4.0,
-        qkv_bias: bool = True,
-        qk_norm: bool = False,
-        proj_bias: bool = True,
-        proj_drop: float = 0.0,
-        attn_drop: float = 0.0,
-        init_values: float | None = None,
-        drop_path: float = 0.0,
-        act_layer: LayerFactory,
-        norm_layer: LayerFactory,
-        mlp_layer: LayerFactory = Mlp,
-        attn_layer: LayerFactory = Attention,
-    ) -> None:
-        super().__init__()
-        self.norm1 = norm_layer(dim)
-        self.attn = attn_layer(
-            dim,
-            num_heads,
-            qkv_bias=qkv_bias,
-            qk_norm=qk_norm,
-            proj_bias=proj_bias,
-            attn_drop=attn_drop,
-            proj_drop=proj_drop,
-            norm_layer=norm_layer,
-        )
-        self.ls1 = LayerScale(dim, init_values) if init_values else nn.Identity()
-        self.drop_path1 = DropPath(drop_path) if drop_path else nn.Identity()
-        self.norm2 = norm_layer(dim)
-        self.mlp = mlp_layer(
-            dim, int(dim * mlp_ratio), act_layer=act_layer, bias=proj_bias, drop=proj_drop
-        )
-        self.ls2 = LayerScale(dim, init_values) if init_values else nn.Identity()
-        self.drop_path2 = DropPath(drop_path) if drop_path else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (B, N, D). Returns: the same shape."""
-        x = x + self.drop_path1(self.ls1(self.attn(self.norm1(x))))
-        return x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
 
 
 class VisionTransformer(Backbone):
@@ -155,6 +89,10 @@ class VisionTransformer(Backbone):
     no_decay = ("pos_embed", "cls_token", "reg_token", "dist_token")
 
     global_pool: str
+    # None where a variant has none.
+    cls_token: nn.Parameter | None
+    reg_token: nn.Parameter | None
+    pos_embed: nn.Parameter | None
 
     def __init__(
         self,
@@ -336,7 +274,7 @@ class VisionTransformer(Backbone):
 
     def levels(self, x: Tensor) -> Iterator[Tensor]:
         """x: (B, in_chans, H, W). Yields (B, N, D) after each block."""
-        grid = self.feature_size(*x.shape[-2:], 0)
+        grid = self.feature_size(x.shape[-2], x.shape[-1], 0)
         x = self.add_tokens(self.patch_embed(x), grid)
         x = self.norm_pre(self.patch_drop(self.pos_drop(x)))
         for block in self.blocks:
@@ -355,7 +293,7 @@ class VisionTransformer(Backbone):
         """
         tokens = [t for t in (self.cls_token, self.reg_token) if t is not None]
         prefix = [t.expand(x.shape[0], -1, -1) for t in tokens]
-        position = self.pos_embed
+        position: Tensor | None = self.pos_embed
         if position is None:
             return torch.cat((*prefix, x), dim=1)
         if self.dynamic_img_size:
@@ -368,5 +306,6 @@ class VisionTransformer(Backbone):
 
     def pool(self, x: Tensor) -> Tensor:
         """x: (B, N, D). Returns: (B, D), or x where nothing is pooled."""
-        x = global_pool_nlc(x, self.global_pool, self.num_prefix_tokens, self.pool_include_prefix)
-        return self.fc_norm(x)
+        return self.fc_norm(
+            global_pool_nlc(x, self.global_pool, self.num_prefix_tokens, self.pool_include_prefix)
+        )
