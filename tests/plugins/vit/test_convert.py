@@ -131,7 +131,7 @@ def test_a_network_of_other_width_is_refused(tmp_path):
 
 def test_a_saved_network_loads_at_its_own_size(tmp_path):
     model = noisy("test_vit", img_size=(64, 96), dynamic_img_size=False)
-    hub.save_for_hf(model, tmp_path)
+    hub.save_pretrained(model, tmp_path)
     again = hub.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
     x = torch.randn(1, 3, 64, 96)
     torch.testing.assert_close(again(x), model(x))

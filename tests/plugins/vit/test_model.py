@@ -97,9 +97,9 @@ def test_what_cannot_be_built_is_refused_with_what_can(options, message):
 
 
 def test_an_image_of_another_size_is_refused_with_what_to_do():
-    with pytest.raises(ValueError, match="64x96, but the network takes 64x64.*set_input_size"):
+    with pytest.raises(ValueError, match=r"64x96, but the network takes 64x64.*set_input_size"):
         small()(image(64, 96))
-    with pytest.raises(ValueError, match="width 90 .* nearest are 80 or 96"):
+    with pytest.raises(ValueError, match=r"width 90 .* nearest are 80 or 96"):
         small(dynamic_img_size=True)(image(64, 90))
 
 
