@@ -81,6 +81,31 @@ def test_layout_and_type_of_memory_do_not_matter(model, tmp_path, memory_format,
     assert torch.equal(loaded.layer1[0].conv1.weight, model.layer1[0].conv1.weight)
 
 
+def test_head_of_an_undeclared_network_is_found_too(install, tmp_path):
+    folder = install(
+        "acme",
+        """
+        from hub import Family, hookimpl
+
+        @hookimpl
+        def hub_models():
+            return [Family(name="acme", model="hub_acme.model:Net", variants={"acme_net": {}})]
+        """,
+    )
+    (folder / "model.py").write_text(
+        "from hub_resnet.model import ResNet\n"
+        "class Net(ResNet):\n"
+        "    def __init__(self, num_classes=6):\n"
+        "        super().__init__('basic', (1, 1, 1, 1), num_classes=num_classes)\n"
+    )
+    hub.refresh()
+    hub.save_pretrained(hub.create_model("acme_net"), tmp_path)
+    assert config_of(tmp_path)["num_classes"] == 6
+    assert config_of(tmp_path)["plugin"]["distribution"] == "hub-acme"
+    loaded = hub.create_model(f"local-dir:{tmp_path}", pretrained=True, num_classes=2)
+    assert loaded.fc.weight.shape == (2, 512)
+
+
 class Tied(nn.Module):
     def __init__(self, num_classes=5):
         super().__init__()

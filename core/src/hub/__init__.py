@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from hub.backbone import Backbone
     from hub.builder import build_model_with_cfg, resolve_pretrained_cfg
     from hub.features import FeatureInfo
+    from hub.groups import freeze, group_parameters, unfreeze
     from hub.loading import (
         adapt_input_conv,
         clean_state_dict,
@@ -57,6 +58,13 @@ if TYPE_CHECKING:
         load_state_dict,
     )
     from hub.saving import push_to_hub, save_pretrained
+    from hub.wrappers import (
+        FeatureDictNet,
+        FeatureGetterNet,
+        FeatureGraphNet,
+        FeatureHookNet,
+        FeatureListNet,
+    )
 
 #: timm's name of `Weights`.
 PretrainedCfg = Weights
@@ -64,16 +72,24 @@ PretrainedCfg = Weights
 # What needs torch, by module; imported when first asked for.
 _LAZY = {
     "Backbone": "backbone",
+    "FeatureDictNet": "wrappers",
+    "FeatureGetterNet": "wrappers",
+    "FeatureGraphNet": "wrappers",
+    "FeatureHookNet": "wrappers",
     "FeatureInfo": "features",
+    "FeatureListNet": "wrappers",
     "adapt_input_conv": "loading",
     "build_model_with_cfg": "builder",
     "clean_state_dict": "loading",
+    "freeze": "groups",
+    "group_parameters": "groups",
     "load_checkpoint": "loading",
     "load_pretrained": "loading",
     "load_state_dict": "loading",
     "push_to_hub": "saving",
     "resolve_pretrained_cfg": "builder",
     "save_pretrained": "saving",
+    "unfreeze": "groups",
 }
 
 __all__ = [
@@ -83,7 +99,12 @@ __all__ = [
     "Command",
     "DefaultCfg",
     "Family",
+    "FeatureDictNet",
+    "FeatureGetterNet",
+    "FeatureGraphNet",
+    "FeatureHookNet",
     "FeatureInfo",
+    "FeatureListNet",
     "HubDeprecationWarning",
     "HubError",
     "HubWarning",
@@ -98,12 +119,14 @@ __all__ = [
     "build_model_with_cfg",
     "clean_state_dict",
     "create_model",
+    "freeze",
     "generate_default_cfgs",
     "get_arch_name",
     "get_arch_pretrained_cfgs",
     "get_deprecated_models",
     "get_pretrained_cfg",
     "get_pretrained_cfg_value",
+    "group_parameters",
     "hookimpl",
     "is_model",
     "is_model_in_modules",
@@ -123,6 +146,7 @@ __all__ = [
     "safe_model_name",
     "save_pretrained",
     "split_model_name_tag",
+    "unfreeze",
 ]
 
 

@@ -64,6 +64,8 @@ def build_model_with_cfg(
     cache_dir: str | Path | None = None,
     features_only: bool = False,
     out_indices: Indices = None,
+    feature_cls: str | Callable[..., nn.Module] = "list",
+    output_fmt: str = "NCHW",
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
     **kwargs: Any,
@@ -81,7 +83,9 @@ def build_model_with_cfg(
             checkpoint into a state dict of the network.
         cache_dir: where downloads are kept.
         features_only: return the network as a feature extractor, see `Backbone.as_features`.
-        out_indices: levels of the feature extractor; default: all.
+        out_indices: levels of the feature extractor; default: the network's, usually all.
+        feature_cls: form of the feature extractor, by name or class; see `hub.wrappers`.
+        output_fmt: layout of its maps: "NCHW", "NHWC" or "NLC".
         device: where the network is to be.
         dtype: floating-point type of its parameters.
         **kwargs: constructor keywords. `num_classes` and `in_chans` default to those of the
@@ -100,9 +104,6 @@ def build_model_with_cfg(
             kwargs.setdefault(key, value)
     if not weights.is_declared:
         weights = _described_by(weights, parameters, kwargs)
-    if features_only and not (isinstance(model_cls, type) and issubclass(model_cls, Backbone)):
-        raise TypeError(f"features_only needs a hub.Backbone, and {model_cls.__name__} is none")
-
     device = torch.device(device) if device is not None else torch.get_default_device()
     if pretrained and device.type == "meta":
         device = torch.device("cpu")  # whoever asks for weights wants their values
@@ -114,9 +115,9 @@ def build_model_with_cfg(
     model._built_by = functools.partial(model_cls, **kwargs)  # type: ignore[assignment]
     model._converter = pretrained_filter_fn  # type: ignore[assignment]
     whole = frozenset(model.state_dict())
+    features = model
     if features_only:
-        assert isinstance(model, Backbone)
-        model.as_features(out_indices)
+        features = _as_features(model, feature_cls, out_indices, output_fmt)
     if pretrained:
         load_pretrained(
             model,
@@ -131,8 +132,33 @@ def build_model_with_cfg(
         )
     init.run(model.parameters())
     if device.type != "cpu" or dtype is not None:
-        model.to(device=device, dtype=dtype)
-    return model
+        features.to(device=device, dtype=dtype)
+    return features
+
+
+def _as_features(
+    model: nn.Module,
+    feature_cls: str | Callable[..., nn.Module],
+    out_indices: Indices,
+    output_fmt: str,
+) -> nn.Module:
+    """Return a network as a feature extractor of the form asked for."""
+    from hub.wrappers import FEATURE_CLASSES
+
+    if isinstance(feature_cls, str):
+        if feature_cls not in FEATURE_CLASSES:
+            raise ValueError(
+                f"feature_cls={feature_cls!r}{did_you_mean(feature_cls, FEATURE_CLASSES)} "
+                f"It can be {', '.join(FEATURE_CLASSES)}"
+            )
+        if feature_cls in ("list", "getter", "dict") and not isinstance(model, Backbone):
+            raise TypeError(
+                f"features_only needs a hub.Backbone, and {type(model).__name__} is none; with a "
+                "feature_info, feature_cls='hook' works"
+            )
+        feature_cls = FEATURE_CLASSES[feature_cls]
+    options = {"output_fmt": output_fmt} if output_fmt != "NCHW" else {}
+    return feature_cls(model, out_indices=out_indices, **options)
 
 
 #: Keywords of a build that are not a network's; a downloaded configuration must not set them.

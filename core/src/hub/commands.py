@@ -27,11 +27,11 @@ def _list(args: Namespace) -> int:
         print(json.dumps(names))
     elif names:
         print("\n".join(names))
+    elif registry.list_modules():
+        wanted = " ".join(args.pattern + args.family)
+        print(f"hub: nothing installed matches {wanted}", file=sys.stderr)
     else:
-        print(
-            f"hub: nothing installed matches {' '.join(args.pattern + args.family)}",
-            file=sys.stderr,
-        )
+        print("hub: no models are installed: pip install hub-resnet", file=sys.stderr)
     return 0 if names else 1
 
 

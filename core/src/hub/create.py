@@ -201,10 +201,8 @@ def _saved_arguments(config: Mapping[str, Any], what: str) -> dict[str, Any]:
             f"{what}: its config.json sets {key!r}, which is no argument of a network; "
             "remove it from model_args"
         )
-    saved = {k: _plain(v) for k, v in given.items()}
-    if config.get("global_pool") is not None:
-        saved.setdefault("global_pool", config["global_pool"])
-    return saved
+    # A pool that differs from the architecture's is in model_args; "global_pool" beside it informs.
+    return {k: _plain(v) for k, v in given.items()}
 
 
 def _claimed_plugin(config: Mapping[str, Any]) -> str:

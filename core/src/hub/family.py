@@ -13,6 +13,13 @@ from hub.suggest import did_you_mean
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+#: What a family can lack, and what that means; `hub.testing` holds it to both.
+CAPABILITIES = {
+    "output_stride": "the constructor takes output_stride=8 and 16",
+    "any_size": "images of other sizes than the one it was built for are taken",
+    "grad_checkpointing": "blocks can be recomputed in the backward pass",
+}
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-]*")
 
 
@@ -207,6 +214,7 @@ class Family:
         renamed: old name to "arch" or "arch.tag"; the old name warns and forwards.
         converter: "package.module:function" that turns a foreign checkpoint into a state dict of
             the network: `function(state_dict, model) -> state_dict`.
+        lacks: which of `CAPABILITIES` its networks do not have.
 
     Raises:
         PluginError: a name or reference in the tables is malformed.
@@ -218,8 +226,14 @@ class Family:
     weights: Mapping[str, Weights] = field(default_factory=dict)
     renamed: Mapping[str, str] = field(default_factory=dict)
     converter: str | None = None
+    lacks: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
+        for name in set(self.lacks) - CAPABILITIES.keys():
+            raise PluginError(
+                f"family {self.name!r} lacks {name!r}, which is no capability"
+                f"{did_you_mean(name, CAPABILITIES)} They are {', '.join(CAPABILITIES)}"
+            )
         for name in (self.name, *self.variants, *self.renamed):
             if not _NAME.fullmatch(name):
                 raise PluginError(

@@ -73,8 +73,10 @@ def _read_safetensors(path: Path) -> Any:
 
 
 def _read_npz(path: Path) -> Any:
-    import numpy as np
-
+    try:
+        import numpy as np
+    except ImportError as e:
+        raise WeightsError(f"{path} can be read only with numpy: pip install numpy") from e
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
@@ -258,9 +260,10 @@ def load_checkpoint(
         WeightsError: as `load_state_dict` and `load_pretrained`.
     """
     state = load_state_dict(checkpoint_path, use_ema)
+    classes = getattr(model, "num_classes", 0)  # those of the file: nothing is adapted here
     load_pretrained(
         model,
-        Weights(state_dict=state),
+        Weights(state_dict=state, num_classes=classes),
         filter_fn=getattr(model, "_converter", None),
         strict=strict,
     )
@@ -310,8 +313,10 @@ def _adapt_classifier(
 ) -> set[str]:
     """Fit the classifier's tensors to the network's classes; return those it must make anew."""
     classes = getattr(model, "num_classes", weights.num_classes)
+    stated = getattr(model, "classifier", None)  # of a Backbone; elsewhere it may be a layer
+    paths = weights.classifier or (stated if isinstance(stated, str) else None)
     fresh: set[str] = set()
-    for path in _as_tuple(weights.classifier):
+    for path in _as_tuple(paths):
         for name in (f"{path}.weight", f"{path}.bias"):
             if classes != weights.num_classes or name not in own:
                 state.pop(name, None)
