@@ -217,3 +217,13 @@ def test_compiles_and_exports_whole(dynamic):
     program = torch.export.export(model, (x,), dynamic_shapes={"x": {0: batch}})
     four = image(batch=4)
     torch.testing.assert_close(program.module()(four), model(four))
+
+
+@pytest.mark.slow
+def test_exports_with_dynamic_size():
+    model = small(dynamic_img_size=True)
+    height, width = (torch.export.Dim(name, min=2, max=20) for name in ("height", "width"))
+    shapes = {"x": {2: 16 * height, 3: 16 * width}}
+    program = torch.export.export(model, (image(96, 128),), dynamic_shapes=shapes)
+    other = image(64, 192)
+    torch.testing.assert_close(program.module()(other), model(other))
