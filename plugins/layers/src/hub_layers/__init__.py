@@ -40,6 +40,9 @@ from .anti_alias import (
     BlurPool2d,
     create_aa,
 )
+from .attention import (
+    Attention,
+)
 from .cbam import (
     CbamModule,
     ChannelAttn,
@@ -164,6 +167,9 @@ from .padding import (
     get_same_padding,
     pad_same,
 )
+from .patch_embed import (
+    PatchEmbed,
+)
 from .pooling import (
     AdaptiveAvgMaxPool2d,
     AdaptiveCatAvgMaxPool2d,
@@ -206,6 +212,7 @@ __all__ = [
     "GELU",
     "AdaptiveAvgMaxPool2d",
     "AdaptiveCatAvgMaxPool2d",
+    "Attention",
     "AvgPool2dSame",
     "BatchNormAct2d",
     "BlurPool2d",
@@ -265,6 +272,7 @@ __all__ = [
     "PReLU",
     "PadType",
     "PatchDropout",
+    "PatchEmbed",
     "QuickGELU",
     "RmsNorm",
     "RmsNorm2d",
