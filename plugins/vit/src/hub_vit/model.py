@@ -81,9 +81,9 @@ class VisionTransformer(Backbone):
         attn_layer: class of the attention.
     """
 
-    classifier = "head"
+    classifier_path = "head"
     head_modules = ("fc_norm", "head")
-    final = ("norm",)
+    final_modules = ("norm",)
     layout = "NLC"
     default_indices = 3
     no_decay = ("pos_embed", "cls_token", "reg_token", "dist_token")
@@ -272,7 +272,7 @@ class VisionTransformer(Backbone):
         """Return (height, width) of the grid of tokens; all levels have the same."""
         return self.patch_embed.dynamic_feat_size((height, width))
 
-    def levels(self, x: Tensor) -> Iterator[Tensor]:
+    def forward_levels(self, x: Tensor) -> Iterator[Tensor]:
         """x: (B, in_chans, H, W). Yields (B, N, D) after each block."""
         grid = self.feature_size(x.shape[-2], x.shape[-1], 0)
         x = self.add_tokens(self.patch_embed(x), grid)
@@ -304,7 +304,7 @@ class VisionTransformer(Backbone):
             return torch.cat((*prefix, x + position), dim=1)
         return torch.cat((*prefix, x), dim=1) + position
 
-    def pool(self, x: Tensor) -> Tensor:
+    def forward_pool(self, x: Tensor) -> Tensor:
         """x: (B, N, D). Returns: (B, D), or x where nothing is pooled."""
         return self.fc_norm(
             global_pool_nlc(x, self.global_pool, self.num_prefix_tokens, self.pool_include_prefix)
