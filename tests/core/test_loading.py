@@ -46,7 +46,10 @@ def assert_same(a, b):
 
 def by_the_slow_path(name, state):
     architecture, _ = registry.find(name)
-    model = registry.load_object(architecture.family.model)(**architecture.family.variants[name])
+    cfg = hub.get_pretrained_cfg(name)
+    size = dict(img_size=cfg.input_size[1:]) if cfg.fixed_input_size else {}
+    build = registry.load_object(architecture.family.model)
+    model = build(**{**size, **architecture.family.variants[name]})
     model.load_state_dict(state)
     return model
 
