@@ -67,6 +67,28 @@ def test_an_initialiser_that_is_overwritten_does_not_run():
     assert (model.weight == 0).all()
 
 
+def test_the_usual_initialisers_are_deferred_as_a_whole():
+    makers = {
+        "uniform_": lambda p: nn.init.uniform_(p),
+        "normal_": lambda p: nn.init.normal_(p),
+        "trunc_normal_": lambda p: nn.init.trunc_normal_(p, std=0.02),
+        "narrow": lambda p: nn.init.trunc_normal_(p, a=1.0, b=1.1),
+        "kaiming_normal_": lambda p: nn.init.kaiming_normal_(p),
+        "xavier_uniform_": lambda p: nn.init.xavier_uniform_(p),
+        "constant_": lambda p: nn.init.constant_(p, 3.0),
+    }
+    for name, make in makers.items():
+        parameter = nn.Parameter(torch.full((64, 64), 42.0))
+        with DeferredInit() as init:
+            make(parameter)
+        assert (parameter == 42).all(), f"{name} was not deferred"
+        init.run([parameter])
+        assert not (parameter == 42).any(), f"{name} was not carried out"
+    before = torch.full((4, 4), 42.0)
+    nn.init.trunc_normal_(before)
+    assert before.abs().max() <= 2  # outside of the context all is as ever
+
+
 def test_a_seed_decides_the_parameters():
     def build():
         torch.manual_seed(3)

@@ -12,11 +12,15 @@ Construction on the meta device would be simpler, but breaks constructors that c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
+from torch.overrides import (
+    TorchFunctionMode,
+    handle_torch_function,
+    has_torch_function_variadic,
+)
 from torch.utils._pytree import tree_leaves
 
 _Note = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
@@ -44,7 +48,19 @@ _OVERWRITES = {
     *("normal_", "uniform_", "zero_", "fill_", "random_", "bernoulli_", "exponential_"),
     *("zeros_", "ones_", "constant_", "eye_", "dirac_", "orthogonal_", "sparse_", "trunc_normal_"),
     *("xavier_uniform_", "xavier_normal_", "kaiming_uniform_", "kaiming_normal_"),
+    "_no_grad_trunc_normal_",
 }
+
+# What trunc_normal_ does: it reads what it drew, and torch lets no mode take the call as a whole.
+_TRUNC_NORMAL = getattr(nn.init, "_no_grad_trunc_normal_", None)
+
+
+def _no_grad_trunc_normal_(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+    """Stands in for torch's function of this name while initialisation is deferred."""
+    if has_torch_function_variadic(tensor):
+        return handle_torch_function(_no_grad_trunc_normal_, (tensor,), tensor, *args, **kwargs)
+    assert _TRUNC_NORMAL is not None
+    return _TRUNC_NORMAL(tensor, *args, **kwargs)
 
 
 class DeferredInit(TorchFunctionMode):
@@ -53,6 +69,17 @@ class DeferredInit(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self._notes: dict[int, list[_Note]] = {}  # by id; a note keeps its Parameter alive
+
+    def __enter__(self) -> Self:
+        if _TRUNC_NORMAL is not None:
+            nn.init._no_grad_trunc_normal_ = _no_grad_trunc_normal_
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        if _TRUNC_NORMAL is not None:
+            nn.init._no_grad_trunc_normal_ = _TRUNC_NORMAL
 
     def __torch_function__(
         self,
