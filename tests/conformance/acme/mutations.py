@@ -2,9 +2,8 @@
 
 import torch
 from hub import FeatureInfo
-from torch import nn
-
 from hub_acme.model import TinyConv, TinyTokens
+from torch import nn
 
 
 def rows_of(model):

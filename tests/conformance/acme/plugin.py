@@ -2,7 +2,6 @@
 
 from hub.family import Family
 from hub.hookspecs import hookimpl
-
 from hub_acme.broken import BROKEN
 
 

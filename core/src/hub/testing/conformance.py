@@ -97,7 +97,10 @@ def names_of(plugin_or_pattern: str) -> list[str]:
     """Return the architectures of a plugin, or those whose names match a pattern."""
     plugin = plugins.host().plugins.get(plugin_or_pattern)
     if plugin is None:
-        return registry.list_models(plugin_or_pattern)
+        names = registry.list_models(plugin_or_pattern)
+        if not names and plugins.rescan():  # installed a moment ago
+            return names_of(plugin_or_pattern)
+        return names
     if plugin.error is not None:
         raise plugin.error
     return [f"{plugin.name}/{name}" for family in plugin.families for name in family.variants]

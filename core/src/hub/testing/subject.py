@@ -121,6 +121,17 @@ def _shared(entrypoint: Callable[..., nn.Module], name: str) -> Backbone:
     return on_meta(name)
 
 
+def shared_features(name: str) -> Tensor:
+    """Return what the head of `shared` sees."""
+    return _shared_features(registry.find(name)[0].entrypoint, name)
+
+
+@functools.lru_cache(maxsize=1)
+def _shared_features(entrypoint: Callable[..., nn.Module], name: str) -> Tensor:
+    model = _shared(entrypoint, name)
+    return model.forward_features(images(model))
+
+
 def perturbed(name: str, **kwargs: Any) -> Backbone:
     """Build a network in which no constant at initialisation hides a part from view."""
     return perturb(create(name, **kwargs))
