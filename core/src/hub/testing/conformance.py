@@ -1,0 +1,150 @@
+"""The conformance kit: hold a plugin's networks to what `hub.Backbone` promises.
+
+    from hub.testing import conformance
+
+    print(conformance.run("acme"))
+
+Each `check_*` is a function of an architecture's name that raises `ConformanceError`. Those in
+`CHEAP` need no values and run on the meta device for every architecture, those in `NUMERICAL` run
+for small ones: a family needs a small variant for each path through its code.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from hub import plugins, registry
+from hub.testing import ConformanceError, structure, values
+from hub.testing.subject import Check, num_parameters, shared
+
+#: Checks that need no values, in the order in which they run.
+CHEAP: tuple[Check, ...] = (
+    structure.check_builds,
+    structure.check_attributes,
+    structure.check_keywords,
+    structure.check_table,
+    structure.check_order,
+    structure.check_depths,
+    structure.check_no_weight_decay,
+    structure.check_reset_classifier,
+    structure.check_unpooled,
+    structure.check_intermediates,
+    structure.check_prune,
+    structure.check_features_only,
+    structure.check_output_stride,
+    structure.check_image_size,
+    structure.check_modes,
+)
+
+#: Checks that compare values.
+NUMERICAL: tuple[Check, ...] = (
+    values.check_forward,
+    values.check_pools,
+    values.check_eval,
+    values.check_intermediates_values,
+    values.check_layouts,
+    values.check_pruned_values,
+    values.check_gradients,
+    values.check_grad_checkpointing,
+    values.check_freeze,
+    values.check_copies,
+    values.check_deferred_init,
+    values.check_loading,
+    values.check_saving,
+    values.check_memory_format,
+    values.check_bfloat16,
+    values.check_export,
+    values.check_compile,
+)
+
+#: Parameters of the largest network that counts as small.
+SMALL = 2_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What became of the checks of some architectures.
+
+    Args:
+        names: the architectures.
+        passed: how many checks passed.
+        failures: by (architecture, check), what is wrong.
+        seconds: how long it took.
+    """
+
+    names: tuple[str, ...]
+    passed: int
+    failures: dict[tuple[str, str], str] = field(default_factory=dict)
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether there was something to check and nothing failed."""
+        return self.passed > 0 and not self.failures
+
+    def __str__(self) -> str:
+        lines = [f"{check}: {message}" for (_, check), message in self.failures.items()]
+        lines.append(
+            f"{len(self.names)} architectures, {self.passed} checks passed, "
+            f"{len(self.failures)} failed, {self.seconds:.1f} s"
+        )
+        return "\n".join(lines)
+
+
+def names_of(plugin_or_pattern: str) -> list[str]:
+    """Return the architectures of a plugin, or those whose names match a pattern."""
+    plugin = plugins.host().plugins.get(plugin_or_pattern)
+    if plugin is None:
+        names = registry.list_models(plugin_or_pattern)
+        if not names and plugins.rescan():  # installed a moment ago
+            return names_of(plugin_or_pattern)
+        return names
+    if plugin.error is not None:
+        raise plugin.error
+    return [f"{plugin.name}/{name}" for family in plugin.families for name in family.variants]
+
+
+def is_small(name: str) -> bool:
+    """Return whether a network is small enough for `NUMERICAL`."""
+    return num_parameters(shared(name)) <= SMALL
+
+
+def checks_for(name: str) -> Iterable[Check]:
+    """Yield the checks for an architecture; `NUMERICAL` only where it builds and is small."""
+    yield from CHEAP
+    try:
+        small = is_small(name)
+    except Exception:  # `check_builds` says what is wrong
+        return
+    if small:
+        yield from NUMERICAL
+
+
+def run(plugin_or_pattern: str) -> Report:
+    """Run all checks for the architectures of a plugin, or for those that match a pattern.
+
+    Args:
+        plugin_or_pattern: "acme", "acme_net", "acme_*".
+
+    Returns:
+        What passed and what failed; print it.
+    """
+    start = time.perf_counter()
+    names = names_of(plugin_or_pattern)
+    passed = 0
+    failures: dict[tuple[str, str], str] = {}
+    for name in names:
+        for check in checks_for(name):
+            try:
+                check(name)
+                passed += 1
+            except ConformanceError as e:
+                failures[name, check.__name__] = str(e)
+    return Report(
+        names=tuple(names),
+        passed=passed,
+        failures=failures,
+        seconds=time.perf_counter() - start,
+    )
