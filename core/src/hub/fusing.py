@@ -1,0 +1,348 @@
+"""Fold norms into convolutions and re-parameterise, for inference.
+
+What may be folded is read from the graph of the network, not from the order of its modules: a norm
+must consume the output of one convolution, nobody else may see that output, and both must be called
+once. Whatever cannot be proven is left as it is.
+"""
+# ruff: noqa: TID253
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from hub.backbone import Backbone
+
+Module = TypeVar("Module", bound=nn.Module)
+
+#: How modules that are trained in another form than they run in are asked for the latter.
+METHODS = ("fuse", "reparameterize", "switch_to_deploy")
+
+_CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+#: The forward methods of torch itself; a subclass with another is tried out before it is folded.
+_KNOWN = {cls.forward for cls in (*_CONVS, *_TRANSPOSED, nn.Linear)}
+_KNOWN_NORMS = {_BatchNorm.forward, nn.SyncBatchNorm.forward}
+
+
+def fuse(model: Module, inplace: bool = False) -> Module:
+    """Return a network for inference with fewer steps and equal outputs.
+
+    Modules that have a method `fuse`, `reparameterize` or `switch_to_deploy` are brought into the
+    form that they run in. Then each BatchNorm that only follows a convolution (or a linear layer of
+    which the graph shows that its input is (B, C)) is folded into it, and an Identity, or the
+    activation that belonged to it, takes its place: names of modules stay. Left alone are norms
+    without running statistics, layers with hooks or parametrizations, and what is shared.
+
+    Args:
+        model: any network, in evaluation mode; of a `Backbone` its levels keep their values too.
+        inplace: change the network itself instead of a copy.
+
+    Raises:
+        ValueError: the network, or a norm in it, is in training mode.
+
+    Example:
+        >>> import hub, torch
+        >>> from hub.fusing import fuse
+        >>> model = hub.create_model("test_resnet").eval()
+        >>> fused = fuse(model)
+        >>> x = torch.rand(1, 3, 64, 64)
+        >>> torch.allclose(fused(x), model(x), atol=1e-5)
+        True
+        >>> fused.layer1[0].bn1
+        Identity()
+    """
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
+    if model.training or any(norm.training for norm in norms):
+        raise ValueError(
+            "a network in training mode cannot be fused: the statistics of its norms still change; "
+            "call model.eval() first"
+        )
+    if not inplace:
+        model = copy.deepcopy(model)
+    with torch.no_grad():
+        model = _reparameterize(model)
+        for norm, conv in _foldable_pairs(model):
+            rest = _after(norm)
+            if rest is not None and _is_known(conv, norm):
+                _fold(conv, norm)
+                _replace(model, norm, rest)
+    return model
+
+
+# --- training-time forms ------------------------------------------------------------------------
+
+
+def _reparameterize(model: Module) -> Module:
+    """Call the method of each module that has one, once, the outermost first."""
+    modules = list(model.modules())
+    calls = {m: name for m in modules for name in METHODS if _has_method(m, name)}
+    for module, name in calls.items():
+        # An outer method may call an inner one, which then must not be called again.
+        setattr(module, name, functools.cache(getattr(module, name)))
+    for module, name in calls.items():
+        if module in set(model.modules()):
+            made = getattr(module, name)()
+            if isinstance(made, nn.Module) and made is not module:
+                model = _replace(model, module, made.train(module.training))
+    for module, name in calls.items():
+        vars(module).pop(name, None)
+    return model
+
+
+def _has_method(module: nn.Module, name: str) -> bool:
+    """Return whether the class has such a method (not a layer of that name) without arguments."""
+    if not inspect.isfunction(getattr(type(module), name, None)):
+        return False
+    parameters = inspect.signature(getattr(module, name)).parameters.values()
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return all(p.default is not p.empty or p.kind in variadic for p in parameters)
+
+
+def _replace(model: Any, old: nn.Module, new: nn.Module) -> Any:
+    """Put a module in the place of another, wherever that is registered; return the network."""
+    for parent in list(model.modules()):
+        for name, child in list(parent._modules.items()):
+            if child is old:
+                parent._modules[name] = new
+    return new if model is old else model
+
+
+# --- what the graph says ------------------------------------------------------------------------
+
+
+class _Levels(nn.Module):
+    """Everything that a backbone hands out, so that no level is taken for a passing value."""
+
+    def __init__(self, net: Backbone) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        levels = list(self.net._run_levels(x))
+        return (*levels, self.net.finish(levels[-1]))
+
+
+class _Tracer(fx.Tracer):
+    """Take convolutions and norms, whatever their class, and what cannot be traced as one step."""
+
+    def __init__(self, opaque: set[nn.Module]) -> None:
+        super().__init__()
+        self.opaque = opaque
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        whole = isinstance(m, _BatchNorm | _ConvNd | nn.Linear) or m in self.opaque
+        return whole or super().is_leaf_module(m, module_qualified_name)
+
+
+class _Graph:
+    """Which modules a traced piece of the network uses, and which norms it could do without."""
+
+    def __init__(self, root: nn.Module, opaque: set[nn.Module]) -> None:
+        graph = _Tracer(opaque).trace(root)
+        self.modules = dict(root.named_modules())
+        self.calls: Counter[nn.Module] = Counter()
+        self.read: set[nn.Module] = set()
+        self.pairs: dict[nn.Module, nn.Module] = {}
+        for node in graph.nodes:
+            if node.op == "get_attr":  # someone uses the tensors of the module without calling it
+                self.read.add(self.modules[str(node.target).rpartition(".")[0]])
+            elif (module := self._called(node)) is not None:
+                self.calls[module] += 1
+                if isinstance(module, _BatchNorm) and (conv := self._only_source(node)) is not None:
+                    self.pairs[module] = conv
+
+    def _called(self, node: fx.Node) -> nn.Module | None:
+        return self.modules[str(node.target)] if node.op == "call_module" else None
+
+    def _only_source(self, node: fx.Node) -> nn.Module | None:
+        """Return the layer whose output this norm, and nobody else, consumes."""
+        if len(node.args) != 1 or node.kwargs or not isinstance(node.args[0], fx.Node):
+            return None
+        source = node.args[0]
+        module, norm = self._called(source), self._called(node)
+        if len(source.users) != 1:
+            return None
+        if isinstance(module, nn.Linear):
+            # A norm of (B, N, C) would normalise each token instead of each channel.
+            return module if isinstance(norm, nn.BatchNorm1d) and self._is_flat(source) else None
+        return module if isinstance(module, _ConvNd) else None
+
+    def _is_flat(self, node: Any) -> bool:
+        """Return whether the value is known to be (B, C)."""
+        if not isinstance(node, fx.Node) or not node.args:
+            return False
+        module = self._called(node)
+        if isinstance(module, nn.Flatten):
+            return (module.start_dim, module.end_dim) == (1, -1)
+        if node.op != "call_module" and node.target in (torch.flatten, "flatten"):
+            return (node.args[1:], node.kwargs) in (((1,), {}), ((), {"start_dim": 1}))
+        same_rank = nn.Linear | nn.BatchNorm1d | nn.ReLU | nn.GELU | nn.Dropout | nn.Identity
+        return isinstance(module, same_rank) and self._is_flat(node.args[0])
+
+    def allows(self, norm: nn.Module, conv: nn.Module) -> bool:
+        """Return whether folding this pair changes nothing here."""
+        if norm in self.read or conv in self.read:
+            return False
+        if not self.calls[norm] and not self.calls[conv]:
+            return True
+        return (self.calls[norm], self.calls[conv]) == (1, 1) and self.pairs.get(norm) is conv
+
+
+def _foldable_pairs(model: nn.Module) -> Iterator[tuple[_BatchNorm, nn.Module]]:
+    """Yield the norms, each with its layer, that every graph allows to fold."""
+    opaque: set[nn.Module] = set()
+    graphs = _graphs(model, opaque)
+    # Nothing is known of how an opaque module uses what it holds itself.
+    hidden = {part for module in opaque for part in _parts(module)}
+    for norm, conv in {pair: None for graph in graphs for pair in graph.pairs.items()}:
+        assert isinstance(norm, _BatchNorm)
+        channels = conv.out_features if isinstance(conv, nn.Linear) else conv.out_channels
+        fits = norm.num_features == channels
+        plain = _is_plain(norm) and _is_plain(conv) and norm.running_mean is not None
+        shown = norm not in hidden and conv not in hidden
+        if fits and plain and shown and all(graph.allows(norm, conv) for graph in graphs):
+            yield norm, conv
+
+
+def _graphs(module: nn.Module, opaque: set[nn.Module]) -> list[_Graph]:
+    """Trace a module; where that fails, its parts, and the module again around those that fail."""
+    if module in opaque or _Tracer(opaque).is_leaf_module(module, ""):
+        return []
+    try:
+        return _trace(module, opaque)
+    except Exception:  # tracing runs the code of the network, which may do anything with a proxy
+        found = [graph for part in _parts(module) for graph in _graphs(part, opaque)]
+    try:
+        return _trace(module, opaque) + found
+    except Exception:
+        opaque.add(module)
+        return found
+
+
+def _trace(module: nn.Module, opaque: set[nn.Module]) -> list[_Graph]:
+    roots = [module]
+    roots += [_Levels(m) for m in module.modules() if isinstance(m, Backbone) and m not in opaque]
+    return [_Graph(root, opaque) for root in roots]
+
+
+def _parts(module: nn.Module) -> Iterator[nn.Module]:
+    """Yield the children, and in place of plain containers what they hold.
+
+    A container may never be called: its owner can run, and tap, what it holds one by one.
+    """
+    for child in module.children():
+        if type(child) in (nn.Sequential, nn.ModuleList, nn.ModuleDict):
+            yield from _parts(child)
+        else:
+            yield child
+
+
+# --- folding ------------------------------------------------------------------------------------
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Return whether nothing stands between a call of the module and its parameters."""
+    hooks = module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module)
+    weight = module._parameters.get("weight")
+    if hooks or "bias" not in module._parameters or "weight" not in module._parameters:
+        return False
+    return weight is not None or isinstance(module, _BatchNorm)
+
+
+def _is_known(conv: nn.Module, norm: _BatchNorm) -> bool:
+    """Return whether a layer computes what torch's does, or at least folds like it."""
+    if type(conv).forward in _KNOWN:
+        return True
+    assert isinstance(conv, _ConvNd | nn.Linear)
+    conv, norm = _sample(conv), _sample(_bare(norm))
+    if isinstance(conv, nn.Linear):
+        x = _random(2, conv.in_features)
+    else:
+        spans = zip(conv.dilation, conv.kernel_size, strict=True)
+        x = _random(2, conv.in_channels, *(2 * dilation * size + 1 for dilation, size in spans))
+    expected = norm(conv(x))
+    _fold(conv, norm)
+    return torch.allclose(conv(x), expected)
+
+
+def _after(norm: _BatchNorm) -> nn.Module | None:
+    """Return what a norm does after normalising, or None where that is not known."""
+    if type(norm).forward in _KNOWN_NORMS:
+        return nn.Identity().eval()
+    # A subclass that runs its children after the norm, in order, as a norm with activation does.
+    whole = _sample(norm)
+    x = _random(2, norm.num_features, *_spatial(norm))
+    expected = whole(x.clone())
+    found = _children_in_turn(whole)(_bare(whole)(x))
+    return _children_in_turn(norm) if torch.allclose(found, expected) else None
+
+
+def _children_in_turn(module: nn.Module) -> nn.Module:
+    children = [child for child in module.children() if not isinstance(child, nn.Identity)]
+    return children[0] if len(children) == 1 else nn.Sequential(*children).eval()
+
+
+def _fold(conv: nn.Module, norm: _BatchNorm) -> None:
+    """Let a layer return what the norm makes of its output."""
+    weight = conv._parameters["weight"]
+    bias = conv._parameters["bias"]
+    assert weight is not None and norm.running_mean is not None and norm.running_var is not None
+    dtype = torch.promote_types(weight.dtype, torch.float32)
+    scale = (norm.running_var.to(dtype) + norm.eps).rsqrt()
+    if norm.weight is not None:
+        scale = scale * norm.weight
+    shift = -norm.running_mean.to(dtype) * scale
+    if norm.bias is not None:
+        shift = shift + norm.bias
+    if bias is not None:
+        shift = shift + bias * scale
+    wide = weight.to(dtype)
+    if isinstance(conv, _ConvTransposeNd):  # (in, out / groups, ...), groups side by side in `in`
+        spread = scale.view(conv.groups, 1, -1, *[1] * (weight.dim() - 2))
+        scaled = (wide.reshape(conv.groups, -1, *wide.shape[1:]) * spread).flatten(0, 1)
+    else:
+        scaled = wide * scale.view(-1, *[1] * (weight.dim() - 1))  # (out, in / groups, ...)
+    learns = weight.requires_grad
+    conv.weight = nn.Parameter(scaled.to(weight.dtype), requires_grad=learns)
+    conv.bias = nn.Parameter(shift.to(weight.dtype), requires_grad=learns)
+
+
+def _bare(norm: _BatchNorm) -> _BatchNorm:
+    """Return a norm with the same parameters that only normalises."""
+    bare = nn.BatchNorm1d(norm.num_features, norm.eps, affine=norm.affine)
+    bare._parameters, bare._buffers = norm._parameters, norm._buffers
+    bare._check_input_dim = lambda input: None  # type: ignore[method-assign]
+    return bare.eval()
+
+
+def _spatial(norm: _BatchNorm) -> list[int]:
+    """Return a small size in as many dimensions as the norm wants behind the channels."""
+    if isinstance(norm, nn.BatchNorm1d):
+        return []
+    return [3, 3, 3] if isinstance(norm, nn.BatchNorm3d) else [3, 3]
+
+
+def _sample(module: Module) -> Module:
+    """Return a copy with other parameters, on the CPU and in double precision."""
+    twin = copy.deepcopy(module)
+    tensors = [*twin.parameters(), *twin.buffers()]
+    twin = twin.to_empty(device="cpu") if any(t.is_meta for t in tensors) else twin.cpu()
+    for value in (*twin.double().parameters(), *twin.buffers()):
+        if value.is_floating_point():
+            value.copy_(_random(*value.shape) + 0.5)
+    return twin
+
+
+def _random(*size: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(size, generator=generator, dtype=torch.float64)
