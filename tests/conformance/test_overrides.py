@@ -7,7 +7,7 @@ from hub import Backbone, registry
 METHODS = (
     "forward",
     "forward_features",
-    "finish",
+    "forward_final",
     "forward_head",
     "forward_intermediates",
     "prune_intermediate_layers",

@@ -361,7 +361,7 @@ def test_level_before_its_norm_keeps_its_value(x):
             self.feature_info = hub.FeatureInfo(rows)
             self.drop_rate, self.fc = 0.0, nn.Identity()
 
-        def levels(self, x):
+        def forward_levels(self, x):
             x = self.conv(x)
             yield x
             yield self.bn(x)
@@ -369,7 +369,7 @@ def test_level_before_its_norm_keeps_its_value(x):
         def build_head(self, num_classes, global_pool):
             pass
 
-        def pool(self, x):
+        def forward_pool(self, x):
             return x
 
     model = stir(Early())

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from hub.backbone import Backbone
     from hub.builder import build_model_with_cfg, resolve_pretrained_cfg
     from hub.features import FeatureInfo
+    from hub.fusing import fuse
     from hub.groups import freeze, group_parameters, unfreeze
     from hub.loading import (
         adapt_input_conv,
@@ -82,6 +83,7 @@ _LAZY = {
     "build_model_with_cfg": "builder",
     "clean_state_dict": "loading",
     "freeze": "groups",
+    "fuse": "fusing",
     "group_parameters": "groups",
     "load_checkpoint": "loading",
     "load_pretrained": "loading",
@@ -120,6 +122,7 @@ __all__ = [
     "clean_state_dict",
     "create_model",
     "freeze",
+    "fuse",
     "generate_default_cfgs",
     "get_arch_name",
     "get_arch_pretrained_cfgs",

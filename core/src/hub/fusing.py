@@ -4,7 +4,6 @@ What may be folded is read from the graph of the network, not from the order of 
 must consume the output of one convolution, nobody else may see that output, and both must be called
 once. Whatever cannot be proven is left as it is.
 """
-# ruff: noqa: TID253
 
 from __future__ import annotations
 
@@ -129,7 +128,7 @@ class _Levels(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         levels = list(self.net._run_levels(x))
-        return (*levels, self.net.finish(levels[-1]))
+        return (*levels, self.net.forward_final(levels[-1]))
 
 
 class _Tracer(fx.Tracer):

@@ -43,7 +43,7 @@ class TinyConv(Backbone):
             self.num_features, num_classes, pool_type=global_pool
         )
 
-    def levels(self, x):
+    def forward_levels(self, x):
         x = self.stem(x)
         for name in ("stage1", "stage2", "stage3"):
             x = self.run(getattr(self, name), x)
@@ -73,7 +73,7 @@ class TinyTokens(Backbone):
     """Patches of 8 pixels, a class token and a register, three blocks, a final norm."""
 
     layout = "NLC"
-    final = ("norm",)
+    final_modules = ("norm",)
     no_decay = ("pos_embed", "cls_token")
     num_prefix_tokens = 2
 
@@ -102,14 +102,14 @@ class TinyTokens(Backbone):
         self.global_pool = global_pool
         self.fc = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
 
-    def pool(self, x):
+    def forward_pool(self, x):
         if self.global_pool == "token":
             return x[:, 0]
         if self.global_pool == "avg":
             return x[:, 2:].mean(1)
         return x[:, 2:].amax(1) if self.global_pool == "max" else x
 
-    def levels(self, x):
+    def forward_levels(self, x):
         x = self.patch_embed(x).flatten(2).transpose(1, 2) + self.pos_embed
         x = torch.cat((self.cls_token.expand(x.shape[0], -1, -1), x), dim=1)
         for block in self.blocks:

@@ -23,8 +23,8 @@ class WrongReduction(TinyConv):
 
 
 class LevelSkipped(TinyTokens):
-    def levels(self, x):
-        for i, level in enumerate(super().levels(x)):
+    def forward_levels(self, x):
+        for i, level in enumerate(super().forward_levels(x)):
             if i != 1:
                 yield level
 
@@ -42,8 +42,8 @@ class NoSuchModule(TinyConv):
 
 
 class ComputesAhead(TinyConv):
-    def levels(self, x):
-        return iter(list(super().levels(x)))
+    def forward_levels(self, x):
+        return iter(list(super().forward_levels(x)))
 
 
 class StageRegisteredLate(TinyConv):
@@ -51,7 +51,7 @@ class StageRegisteredLate(TinyConv):
         super().__init__(**kwargs)
         self.bridge = nn.Conv2d(8, 8, 1)
 
-    def levels(self, x):
+    def forward_levels(self, x):
         x = self.bridge(self.stem(x))
         for name in ("stage1", "stage2", "stage3"):
             x = self.run(getattr(self, name), x)
@@ -59,14 +59,14 @@ class StageRegisteredLate(TinyConv):
 
 
 class FinalNormForgotten(TinyTokens):
-    def finish(self, x):
+    def forward_final(self, x):
         return x
 
 
 class NormInTheHead(TinyTokens):
     """The final norm is applied by forward alone: intermediates never see it."""
 
-    final = ()
+    final_modules = ()
 
     def forward_head(self, x, pre_logits=False):
         return super().forward_head(self.norm(x), pre_logits)
@@ -80,7 +80,7 @@ class StalePool(TinyConv):
 
 
 class PoolInNameOnly(TinyTokens):
-    def pool(self, x):
+    def forward_pool(self, x):
         return x[:, 0] if self.global_pool else x
 
 
@@ -91,8 +91,8 @@ class UngroupedParameter(TinyTokens):
 
 
 class HeadAmongBlocks(TinyConv):
-    head = head_modules = ("global_pool",)
-    classifier = "fc"
+    head_modules = ("global_pool",)
+    classifier_path = "fc"
 
     def group_matcher(self, coarse=False):
         return lambda name: 1 if name.startswith(("stage3", "fc")) else 0
@@ -171,17 +171,17 @@ class NotInState(TinyTokens):
 
 
 class NoisyEval(TinyConv):
-    def pool(self, x):
+    def forward_pool(self, x):
         return nn.functional.dropout(super().pool(x), 0.5)
 
 
 class LooksAtTheBatch(TinyConv):
-    def pool(self, x):
+    def forward_pool(self, x):
         return super().pool(x) - super().pool(x).mean(0)
 
 
 class CorruptsALevel(TinyConv):
-    def levels(self, x):
+    def forward_levels(self, x):
         x = self.stem(x)
         for name in ("stage1", "stage2", "stage3"):
             x = self.run(getattr(self, name), x)
@@ -190,7 +190,7 @@ class CorruptsALevel(TinyConv):
 
 
 class DetachedStem(TinyConv):
-    def levels(self, x):
+    def forward_levels(self, x):
         x = self.stem(x).detach()
         for name in ("stage1", "stage2", "stage3"):
             x = self.run(getattr(self, name), x)
@@ -198,7 +198,7 @@ class DetachedStem(TinyConv):
 
 
 class NeverRecomputes(TinyConv):
-    def levels(self, x):
+    def forward_levels(self, x):
         x = self.stem(x)
         for name in ("stage1", "stage2", "stage3"):
             x = getattr(self, name)(x)
@@ -217,16 +217,16 @@ class NoPickle(TinyConv):
 
 
 class OnlyFloat(TinyTokens):
-    def pool(self, x):
+    def forward_pool(self, x):
         return super().pool(x).float()
 
 
 class FixedBatch(TinyTokens):
-    def pool(self, x):
+    def forward_pool(self, x):
         return super().pool(x) + torch.zeros(int(x.shape[0] * 1.0), 1)
 
 
 class LooksAtValues(TinyConv):
-    def pool(self, x):
+    def forward_pool(self, x):
         x = super().pool(x)
         return x + 1 if x.ndim == 2 and not x.is_meta and bool(x.sum() > 0) else x

@@ -64,7 +64,7 @@ def check_keywords(name: str) -> None:
     expect_equal((model.num_classes, model.in_chans), (0, 1), "num_classes and in_chans")
     headless = type(model.get_classifier()).__name__
     expect_equal(headless, "Identity", "get_classifier() with num_classes=0")
-    level = next(iter(model.levels(images(model))))  # takes images of one channel
+    level = next(iter(model.forward_levels(images(model))))  # takes images of one channel
     expect_equal(level.shape[0], BATCH, "batch of the first level with in_chans=1")
     shape = tuple(model.forward_head(shared_features(name)).shape)
     expect_equal(shape, (BATCH, model.head_hidden_size), "output with num_classes=0")
@@ -86,7 +86,7 @@ def check_table(name: str) -> None:
         expect_equal(strides, [row["reduction"]] * 2, f"reductions of level {i}")
 
 
-@promise("levels")
+@promise("forward_levels")
 def check_order(name: str) -> None:
     """Modules are registered in the order in which they run: levels as in the table, head last.
 
@@ -96,17 +96,17 @@ def check_order(name: str) -> None:
     x = images(model)
     paths = [row["module"] for row in model.feature_info]
     with watched(model) as (begun, ended):
-        for i, level in enumerate(model.levels(x)):
+        for i, level in enumerate(model.forward_levels(x)):
             x = level
             late = [path for path in paths[: i + 1] if path not in ended]
             expect(not late, f"level {i} is yielded before {late} ran")
             early = [path for path in paths[i + 1 :] if path in ended]
             expect(not early, f"{early} ran before level {i} was yielded")
-        model.forward_head(model.finish(x))
+        model.forward_head(model.forward_final(x))
     last = ended.index(paths[-1])
-    for path in model.final:
+    for path in model.final_modules:
         ran = path in ended and ended.index(path) > last
-        expect(ran, f"{path!r} of `final` does not run after the last level")
+        expect(ran, f"{path!r} of `final_modules` does not run after the last level")
     depth_of = model.group_matcher()
     deepest, before = 0, ""
     for path in dict.fromkeys(begun):
@@ -171,8 +171,8 @@ def check_reset_classifier(name: str) -> None:
         wanted = (BATCH, num_classes or model.head_hidden_size)
         found = tuple(model.forward_head(features).shape)
         expect_equal(found, wanted, f"output after reset_classifier({num_classes})")
-        same = model.get_submodule(model.classifier)
-        expect(model.get_classifier() is same, f"get_classifier() is not {model.classifier!r}")
+        same = model.get_submodule(model.classifier_path)
+        expect(model.get_classifier() is same, f"get_classifier() is not {model.classifier_path!r}")
     kept = {(p.device.type, p.dtype) for p in model.parameters()}
     expect_equal(kept, {("meta", torch.bfloat16)}, "devices and dtypes of parameters")
     modes = [path for path, m in model.named_modules() if m.training]
@@ -193,7 +193,7 @@ def check_reset_classifier(name: str) -> None:
     expect_equal(found, (BATCH, 3), "output after reset_classifier(3), which brings a pool back")
 
 
-@promise("pool")
+@promise("forward_pool")
 def check_unpooled(name: str) -> None:
     """With `global_pool=""` and no classifier, `forward` returns what `forward_features` does."""
     if "global_pool" not in arguments(name):

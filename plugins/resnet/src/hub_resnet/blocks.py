@@ -84,8 +84,11 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, in_chans, H, W). Returns: (B, planes, H / stride, W / stride)."""
-        y = self.act1(self.drop_block(self.bn1(self.conv1(x))))
-        y = self.bn2(self.conv2(self.aa(y)))
+        # Each step takes the name of the one before, which frees its memory for the next.
+        y = self.conv1(x)
+        y = self.act1(self.drop_block(self.bn1(y)))
+        y = self.conv2(self.aa(y))
+        y = self.bn2(y)
         if self.se is not None:
             y = self.se(y)
         y = self.drop_path(y)
@@ -152,9 +155,13 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, in_chans, H, W). Returns: (B, 4 * planes, H / stride, W / stride)."""
-        y = self.act1(self.bn1(self.conv1(x)))
-        y = self.act2(self.drop_block(self.bn2(self.conv2(y))))
-        y = self.bn3(self.conv3(self.aa(y)))
+        # Each step takes the name of the one before, which frees its memory for the next.
+        y = self.conv1(x)
+        y = self.act1(self.bn1(y))
+        y = self.conv2(y)
+        y = self.act2(self.drop_block(self.bn2(y)))
+        y = self.conv3(self.aa(y))
+        y = self.bn3(y)
         if self.se is not None:
             y = self.se(y)
         y = self.drop_path(y)
