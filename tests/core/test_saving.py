@@ -131,6 +131,8 @@ def test_what_cannot_be_built_again_is_not_saved(model, tmp_path):
         hub.save_pretrained(nn.Linear(1, 1), tmp_path)
     with pytest.raises(hub.HubError, match="this network was cut down"):
         hub.save_pretrained(model.as_features([1]), tmp_path)
+    with pytest.raises(hub.HubError, match="was fused for inference"):
+        hub.save_pretrained(hub.fuse(hub.create_model("test_resnet").eval()), tmp_path)
     by_class = hub.create_model("test_resnet", act_layer=nn.SiLU)
     with pytest.raises(hub.HubError, match=r"act_layer=.*which a config.json cannot hold"):
         hub.save_pretrained(by_class, tmp_path)

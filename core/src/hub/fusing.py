@@ -51,9 +51,8 @@ def fuse(model: Module, inplace: bool = False) -> Module:
 
     Example:
         >>> import hub, torch
-        >>> from hub.fusing import fuse
         >>> model = hub.create_model("test_resnet").eval()
-        >>> fused = fuse(model)
+        >>> fused = hub.fuse(model)
         >>> x = torch.rand(1, 3, 64, 64)
         >>> torch.allclose(fused(x), model(x), atol=1e-5)
         True
@@ -75,6 +74,7 @@ def fuse(model: Module, inplace: bool = False) -> Module:
             if rest is not None and _is_known(conv, norm):
                 _fold(conv, norm)
                 _replace(model, norm, rest)
+    model._is_fused = True  # type: ignore[assignment]
     return model
 
 

@@ -206,6 +206,11 @@ def _described(model: nn.Module) -> Weights:
             "this network was cut down (features_only, prune_intermediate_layers), and cannot be "
             "saved alone: save the whole one; create_model(..., features_only=True) cuts it again"
         )
+    if getattr(model, "_is_fused", False):
+        raise HubError(
+            "this network was fused for inference, and its architecture has other parameters: save "
+            "the one it was made from, and fuse it again after loading"
+        )
     return Weights.from_dict(described)
 
 
