@@ -4,36 +4,17 @@ import copy
 import multiprocessing
 import pickle
 import socket
-import warnings
 
 import hub
 import pytest
 import torch
+from survivors import build, images, run_pickled, train_one
 from torch import nn
 
 # Each installed architecture made for tests; a family not installed here brings its own later.
 NAMES = sorted(hub.list_models("test_*"))
 #: Half precision against single, relative to the largest output.
 BF16 = 5e-2
-
-
-def image_size(name):
-    cfg = hub.get_pretrained_cfg(name)
-    return cfg.input_size[-1] if cfg is not None and cfg.fixed_input_size else 64
-
-
-def images(name, batch=2, seed=1):
-    size = image_size(name)
-    return torch.rand(batch, 3, size, size, generator=torch.Generator().manual_seed(seed))
-
-
-def build(name, **kwargs):
-    torch.manual_seed(0)
-    model = hub.create_model(name, num_classes=10, **kwargs)
-    for module in model.modules():  # residuals start at zero, which would hide most of the network
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-    return model.eval()
 
 
 def close(found, expected, tolerance=1e-4):
@@ -227,19 +208,12 @@ def test_copies_are_equal_and_apart(name, kind):
     close(model(x), expected, 0)
 
 
-def _run_pickled(data, x, queue):
-    warnings.simplefilter("error")
-    torch.set_num_threads(1)
-    with torch.no_grad():
-        queue.put([y.numpy() for y in pickle.loads(data)(x)])
-
-
 @pytest.mark.slow
 def test_pickles_run_in_another_process(name):
     model, x = build(name, features_only=True), images(name)
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
-    process = context.Process(target=_run_pickled, args=(pickle.dumps(model), x, queue))
+    process = context.Process(target=run_pickled, args=(pickle.dumps(model), x, queue))
     process.start()
     try:
         found = queue.get(timeout=120)
@@ -249,37 +223,16 @@ def test_pickles_run_in_another_process(name):
     close([torch.from_numpy(y) for y in found], model(x))
 
 
-def _ddp_net(name):
-    """A network whose examples do not see each other: norms use the statistics they have."""
-    return build(name)
-
-
-def _train_one(rank, port, name, queue):
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2
-    )
-    try:
-        model = nn.parallel.DistributedDataParallel(_ddp_net(name))
-        x = images(name, batch=4)[2 * rank : 2 * rank + 2]
-        model(x).square().mean().backward()
-        queue.put((rank, [p.grad.numpy() for p in model.module.parameters()]))
-    finally:
-        torch.distributed.destroy_process_group()
-
-
 @pytest.mark.slow
 def test_two_processes_average_their_gradients(name):
-    model = _ddp_net(name)
+    model = build(name)  # eval: its norms do not mix examples
     model(images(name, batch=4)).square().mean().backward()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
-    workers = [
-        context.Process(target=_train_one, args=(rank, port, name, queue)) for rank in (0, 1)
-    ]
+    workers = [context.Process(target=train_one, args=(rank, port, name, queue)) for rank in (0, 1)]
     for worker in workers:
         worker.start()
     try:
