@@ -55,12 +55,19 @@ _OVERWRITES = {
 _TRUNC_NORMAL = getattr(nn.init, "_no_grad_trunc_normal_", None)
 
 
-def _no_grad_trunc_normal_(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+def _no_grad_trunc_normal_(
+    tensor: torch.Tensor, mean: float, std: float, a: float, b: float, **options: Any
+) -> Any:
     """Stands in for torch's function of this name while initialisation is deferred."""
     if has_torch_function_variadic(tensor):
-        return handle_torch_function(_no_grad_trunc_normal_, (tensor,), tensor, *args, **kwargs)
+        return handle_torch_function(
+            _no_grad_trunc_normal_, (tensor,), tensor, mean, std, a, b, **options
+        )
+    if min(mean - a, b - mean) > 10 * std:  # no float32 normal lies out there: nothing to cut
+        with torch.no_grad():
+            return tensor.normal_(mean, std, **options)
     assert _TRUNC_NORMAL is not None
-    return _TRUNC_NORMAL(tensor, *args, **kwargs)
+    return _TRUNC_NORMAL(tensor, mean, std, a, b, **options)
 
 
 class DeferredInit(TorchFunctionMode):
