@@ -79,7 +79,7 @@ class DeferredInit(TorchFunctionMode):
 
     def __enter__(self) -> Self:
         if _TRUNC_NORMAL is not None:
-            nn.init._no_grad_trunc_normal_ = _no_grad_trunc_normal_
+            nn.init._no_grad_trunc_normal_ = _no_grad_trunc_normal_  # type: ignore[assignment]
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
