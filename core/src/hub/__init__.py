@@ -27,7 +27,7 @@ from hub.errors import (
     WeightsError,
 )
 from hub.family import Family, Weights
-from hub.hookspecs import BuildRequest, Command, Source, hookimpl
+from hub.hookspecs import BuildRequest, Command, Source, hookimpl, hookspec
 from hub.names import get_arch_name, parse_model_name, safe_model_name, split_model_name_tag
 from hub.registry import (
     get_arch_pretrained_cfgs,
@@ -131,6 +131,7 @@ __all__ = [
     "get_pretrained_cfg_value",
     "group_parameters",
     "hookimpl",
+    "hookspec",
     "is_model",
     "is_model_in_modules",
     "is_model_pretrained",

@@ -100,3 +100,12 @@ def hub_create_model(request: BuildRequest) -> nn.Module | None:
 @hookspec
 def hub_commands() -> Iterable[Command]:  # type: ignore[empty-body]
     """Return the subcommands that this plugin adds to `hub`."""
+
+
+@hookspec
+def hub_addhooks() -> Iterable[object]:  # type: ignore[empty-body]
+    """Return modules (or classes) with the specifications of hooks that this plugin calls.
+
+    Mark each with `hub.hookspec`. Others implement them with `@hub.hookimpl(optionalhook=True)`,
+    and then do not depend on this plugin being installed.
+    """

@@ -12,11 +12,14 @@ import importlib
 import importlib.metadata
 import json
 import os
+import re
+import sys
 import time
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
+from types import ModuleType
 from typing import Any, Literal, NamedTuple, cast
 
 import pluggy
@@ -27,6 +30,8 @@ from hub.family import Family
 from hub.suggest import did_you_mean
 
 GROUP = "hub.plugins"
+#: What takes long to import, and listing does not need.
+HEAVY = frozenset({"torch", "torchvision", "numpy", "PIL", "huggingface_hub"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +47,7 @@ class Plugin:
         families: the families it declares.
         error: why it is broken.
         seconds: how long it took to load.
+        heavy: packages that it was the first to import, such as torch; listing should need none.
     """
 
     name: str
@@ -52,6 +58,7 @@ class Plugin:
     families: tuple[Family, ...] = ()
     error: BaseException | None = None
     seconds: float = 0.0
+    heavy: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"plugin {self.name} ({self.distribution} {self.version})"
@@ -64,6 +71,7 @@ class Installed(NamedTuple):
     module: str
     distribution: str
     version: str
+    core: str = ""  # what it requires of hub-core: ">=0.2,<1"
 
     @property
     def official(self) -> bool:
@@ -79,6 +87,34 @@ def known() -> dict[str, dict[str, Any]]:
     return data
 
 
+class _Loading:
+    """A plugin on its way; what stops it is kept, and it goes no further."""
+
+    def __init__(self, entry: Installed, holder: str) -> None:
+        self.entry = entry
+        self.holder = holder
+        # In a clash the holder keeps the name and the other is named in full.
+        clash = entry.distribution != holder
+        self.name = f"{entry.distribution}:{entry.name}" if clash else entry.name
+        self.blocked = False
+        self.module: ModuleType | None = None
+        self.families: tuple[Family, ...] = ()
+        self.heavy: tuple[str, ...] = ()
+        self.error: BaseException | None = None
+        self.seconds = 0.0
+
+    def attempt(self, step: Callable[[_Loading], None]) -> None:
+        """Go one step, unless it is blocked or an earlier one failed."""
+        if self.blocked or self.error:
+            return
+        start = time.perf_counter()
+        try:
+            step(self)
+        except (Exception, SystemExit) as e:
+            self.error = e
+        self.seconds += time.perf_counter() - start
+
+
 class Host:
     """The plugins of this process and the hooks through which they are called."""
 
@@ -88,11 +124,16 @@ class Host:
         self.manager.register(importlib.import_module("hub.builtin"), "hub")
         self.installed = frozenset(installed)
         self.plugins: dict[str, Plugin] = {}
-        allowed, blocked = _environment({i.name for i in self.installed})
-        # The official owner of a name comes first, so that nobody can take its name from it.
-        for entry in sorted(self.installed, key=lambda i: (not i.official, *i)):
-            skip = entry.name in blocked or (bool(allowed) and entry.name not in allowed)
-            self._add(entry, blocked=skip)
+        loadings = [_Loading(entry, holder) for entry, holder in _with_holders(self.installed)]
+        allowed, blocked = _environment({loading.name for loading in loadings})
+        for loading in loadings:
+            name = loading.name
+            loading.blocked = name in blocked or (bool(allowed) and name not in allowed)
+        for loading in loadings:
+            loading.attempt(self._import)
+        for loading in loadings:  # by now every hook is known, whoever brings it
+            loading.attempt(self._register)
+            self._report(loading)
         self.plugins = dict(sorted(self.plugins.items()))
 
     @property
@@ -113,54 +154,55 @@ class Host:
             return f"another version of {plugin.distribution} than {plugin.version}: {update}"
         return f"{plugin}, which could not be loaded: {type(plugin.error).__name__}: {plugin.error}"
 
-    def _add(self, entry: Installed, *, blocked: bool) -> None:
-        start = time.perf_counter()
-        families: tuple[Family, ...] = ()
-        error: BaseException | None = None
-        if not blocked:
-            try:
-                families = self._load(entry)
-            except (Exception, SystemExit) as e:
-                error = e
-        plugin = Plugin(
-            # In a clash the holder keeps the name and the other is named in full.
-            name=f"{entry.distribution}:{entry.name}" if self._holder(entry) else entry.name,
-            distribution=entry.distribution,
-            version=entry.version,
-            official=entry.official,
-            status="blocked" if blocked else "broken" if error else "loaded",
-            families=families,
-            error=error,
-            seconds=time.perf_counter() - start,
-        )
-        self.plugins[plugin.name] = plugin
-        if error:
-            _report(plugin, error)
-
-    def _holder(self, entry: Installed) -> str | None:
-        """Return the distribution that an entry point's name belongs to, if to another."""
-        if entry.name in known() and not entry.official:
-            return str(known()[entry.name]["distribution"])
-        rival = self.plugins.get(entry.name)
-        return rival.distribution if rival else None
-
-    def _load(self, entry: Installed) -> tuple[Family, ...]:
-        holder = self._holder(entry)
-        if holder is not None:
+    def _import(self, loading: _Loading) -> None:
+        """Import the module of a plugin, and learn the hooks that it brings."""
+        entry = loading.entry
+        if loading.name != entry.name:
             raise PluginError(
-                f"the plugin name {entry.name!r} belongs to {holder}; "
+                f"the plugin name {entry.name!r} belongs to {loading.holder}; "
                 f"uninstall {entry.distribution}, or ask its author for another name"
             )
-        module = importlib.import_module(entry.module)
-        self.manager.register(module, entry.name)
+        _check_core(entry)
+        before = HEAVY & sys.modules.keys()
+        try:
+            loading.module = importlib.import_module(entry.module)
+        finally:
+            loading.heavy = tuple(sorted(HEAVY & sys.modules.keys() - before))
+        bring = getattr(loading.module, "hub_addhooks", None)
+        if self.manager.parse_hookimpl_opts(loading.module, "hub_addhooks") and bring is not None:
+            for namespace in bring():
+                self.manager.add_hookspecs(namespace)
+
+    def _register(self, loading: _Loading) -> None:
+        """Give the hooks of a plugin to those who call them, if they are as they should be."""
+        module = loading.module
+        assert module is not None
+        self.manager.register(module, loading.name)
         try:
             self.manager.check_pending()
-            families = self._families(entry.name)
+            loading.families = self._families(loading.name)
             self._check_tables(module)
         except BaseException:
             self.manager.unregister(module)
             raise
-        return families
+
+    def _report(self, loading: _Loading) -> None:
+        """Keep what became of a plugin; warn, or raise, if it is broken."""
+        entry, error = loading.entry, loading.error
+        plugin = Plugin(
+            name=loading.name,
+            distribution=entry.distribution,
+            version=entry.version,
+            official=entry.official,
+            status="blocked" if loading.blocked else "broken" if error else "loaded",
+            families=loading.families,
+            error=error,
+            seconds=loading.seconds,
+            heavy=loading.heavy,
+        )
+        self.plugins[plugin.name] = plugin
+        if error:
+            _warn(plugin, error)
 
     def _families(self, plugin: str) -> tuple[Family, ...]:
         found: list[Family] = []
@@ -198,14 +240,51 @@ class Host:
 def discover() -> frozenset[Installed]:
     """Return the plugins that are installed, loaded or not."""
     importlib.invalidate_caches()
-    return frozenset(
-        Installed(e.name, e.value, e.dist.name, e.dist.version)
-        for e in importlib.metadata.entry_points(group=GROUP)
-        if e.dist is not None
-    )
+    found = []
+    for entry in importlib.metadata.entry_points(group=GROUP):
+        if entry.dist is not None:
+            metadata = entry.dist.metadata
+            core = [_specifier(line) for line in metadata.get_all("Requires-Dist", [])]
+            found.append(
+                Installed(
+                    entry.name,
+                    entry.value,
+                    metadata["Name"],
+                    metadata["Version"],
+                    ",".join(filter(None, core)),
+                )
+            )
+    return frozenset(found)
 
 
-def _report(plugin: Plugin, error: BaseException) -> None:
+def _specifier(requirement: str) -> str:
+    """Return the versions that a requirement allows if it is one of hub-core."""
+    match = re.match(r"hub[-_.]core(?![-_.\w])\s*\(?([^;)]*)", requirement, re.IGNORECASE)
+    return match[1].strip() if match else ""
+
+
+def _with_holders(installed: Iterable[Installed]) -> Iterator[tuple[Installed, str]]:
+    """Yield each plugin with the distribution that its name belongs to, official ones first."""
+    holders = {name: str(entry["distribution"]) for name, entry in known().items()}
+    for entry in sorted(installed, key=lambda i: (not i.official, *i)):
+        yield entry, holders.setdefault(entry.name, entry.distribution)
+
+
+def _check_core(entry: Installed) -> None:
+    """Raise if a plugin says that it is made for another hub-core than this one."""
+    if not entry.core:
+        return
+    from packaging.specifiers import SpecifierSet
+
+    here = importlib.metadata.version("hub-core")
+    if not SpecifierSet(entry.core).contains(here, prereleases=True):
+        raise PluginError(
+            f"it needs hub-core{entry.core}, and this is hub-core {here}: "
+            f"pip install --upgrade hub-core {entry.distribution}"
+        )
+
+
+def _warn(plugin: Plugin, error: BaseException) -> None:
     text = f"{plugin} could not be loaded and is left out: {type(error).__name__}: {error}"
     if os.environ.get("HUB_PLUGINS_STRICT", "0") not in ("", "0"):
         raise PluginError(text) from error

@@ -1,0 +1,1 @@
+"""Optimizers, learning-rate schedules and parameter groups, by the names that timm gives them."""
