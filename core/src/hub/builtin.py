@@ -33,6 +33,6 @@ def hub_create_model(request: BuildRequest) -> nn.Module:
 @hookimpl
 def hub_commands() -> Iterable[Command]:
     """Offer list, info, download, push and plugins."""
-    from hub import commands
+    from hub import commands, plugin_commands
 
-    return commands.COMMANDS
+    return (*commands.COMMANDS, plugin_commands.COMMAND)

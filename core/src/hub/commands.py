@@ -11,7 +11,6 @@ from typing import Any
 
 from hub import plugins, registry
 from hub.hookspecs import Command
-from hub.table import table
 
 
 def _list_arguments(parser: ArgumentParser) -> None:
@@ -111,36 +110,6 @@ def _weight_rows(weights: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _plugins_arguments(parser: ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    listing = actions.add_parser("list", help="installed plugins and what became of them")
-    listing.add_argument("--json", action="store_true", help="print a JSON list")
-
-
-def _plugins(args: Namespace) -> int:
-    found = plugins.host().plugins.values()
-    rows = [
-        {
-            "plugin": p.name,
-            "distribution": p.distribution,
-            "version": p.version,
-            "status": p.status,
-            "models": sum(len(f.variants) for f in p.families),
-            "weights": sum(w.has_weights for f in p.families for w in f.weights.values()),
-            "official": p.official,
-            "error": f"{type(p.error).__name__}: {p.error}" if p.error else "",
-        }
-        for p in found
-    ]
-    if args.json:
-        print(json.dumps(rows))
-    elif rows:
-        print(table([list(r.values()) for r in rows], list(rows[0])))
-    else:
-        print("hub: no plugins are installed: pip install hub-resnet", file=sys.stderr)
-    return 1 if any(p.error for p in found) else 0
-
-
 def _download_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("name", help="resnet50.a1_in1k, hf_hub:org/name[@revision], ...")
     parser.add_argument("--to", required=True, metavar="FOLDER", help="made if it is not there")
@@ -198,11 +167,5 @@ COMMANDS = (
         help="upload such a folder to the Hugging Face Hub",
         add_arguments=_push_arguments,
         run=_push,
-    ),
-    Command(
-        name="plugins",
-        help="the installed plugins",
-        add_arguments=_plugins_arguments,
-        run=_plugins,
     ),
 )

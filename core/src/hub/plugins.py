@@ -15,10 +15,12 @@ import os
 import re
 import sys
 import time
+import tomllib
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, NamedTuple, cast
 
@@ -240,21 +242,67 @@ class Host:
 def discover() -> frozenset[Installed]:
     """Return the plugins that are installed, loaded or not."""
     importlib.invalidate_caches()
-    found = []
+    found = list(_in_tree.values())
     for entry in importlib.metadata.entry_points(group=GROUP):
-        if entry.dist is not None:
-            metadata = entry.dist.metadata
-            core = [_specifier(line) for line in metadata.get_all("Requires-Dist", [])]
+        if entry.dist is None:
+            continue
+        metadata = entry.dist.metadata
+        tree = _in_tree.get(entry.name)
+        if tree is None or canonical(tree.distribution) != canonical(metadata["Name"]):
+            requires = metadata.get_all("Requires-Dist", [])
             found.append(
                 Installed(
                     entry.name,
                     entry.value,
                     metadata["Name"],
                     metadata["Version"],
-                    ",".join(filter(None, core)),
+                    _core_of(requires),
                 )
             )
     return frozenset(found)
+
+
+def add_tree(folder: str | Path) -> list[str]:
+    """Make the plugins of a source tree known to this process, as if it were installed.
+
+    Args:
+        folder: holds the `pyproject.toml` of one distribution; goes before an installed one.
+
+    Returns:
+        Names of its plugins.
+
+    Raises:
+        PluginError: there is no such file, or it declares no plugin.
+    """
+    path = Path(folder) / "pyproject.toml"
+    try:
+        project = tomllib.loads(path.read_text(encoding="utf-8")).get("project", {})
+    except (OSError, tomllib.TOMLDecodeError) as e:
+        raise PluginError(f"{folder} is no source tree of a plugin: {e}") from e
+    entries = project.get("entry-points", {}).get(GROUP, {})
+    if not entries:
+        raise PluginError(
+            f'{path} declares no plugin: it needs a table [project.entry-points."{GROUP}"], as '
+            "`hub plugins new` writes it"
+        )
+    source = Path(folder) / "src"
+    sys.path.insert(0, str((source if source.is_dir() else Path(folder)).resolve()))
+    requires = _core_of(project.get("dependencies", []))
+    version = project.get("version", "0")
+    for name, module in entries.items():
+        _in_tree[name] = Installed(name, module, project["name"], version, requires)
+    rescan(force=True)
+    return sorted(entries)
+
+
+def canonical(distribution: str) -> str:
+    """Return the name of a distribution in the one spelling that all its spellings mean."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def _core_of(requirements: Iterable[str]) -> str:
+    """Return the versions of hub-core that the requirements of a distribution allow."""
+    return ",".join(filter(None, map(_specifier, requirements)))
 
 
 def _specifier(requirement: str) -> str:
@@ -311,6 +359,7 @@ def _environment(installed: set[str]) -> tuple[set[str], set[str]]:
 
 
 _host: Host | None = None
+_in_tree: dict[str, Installed] = {}  # plugin name to what `add_tree` found
 
 
 def host() -> Host:

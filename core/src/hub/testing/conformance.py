@@ -12,10 +12,11 @@ for small ones: a family needs a small variant for each path through its code.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from hub import plugins, registry
+from hub.errors import UnknownModelError
 from hub.testing import ConformanceError, structure, values
 from hub.testing.subject import Check, num_parameters, shared
 
@@ -122,11 +123,35 @@ def checks_for(name: str) -> Iterable[Check]:
         yield from NUMERICAL
 
 
-def run(plugin_or_pattern: str) -> Report:
+def cases(plugin_or_pattern: str) -> list[tuple[str, Check]]:
+    """Return what there is to check, for `pytest.mark.parametrize(("name", "check"), ...)`.
+
+    Args:
+        plugin_or_pattern: "acme", "acme_net", "acme_*".
+
+    Returns:
+        Name of an architecture, and a function to call with it.
+
+    Raises:
+        UnknownModelError: no such plugin is installed, and no name matches.
+    """
+    names = names_of(plugin_or_pattern)
+    if not names:
+        raise UnknownModelError(
+            f"there is nothing to check: no plugin is called {plugin_or_pattern!r} and no "
+            "architecture matches it; `hub plugins list` and `hub list` show what is installed"
+        )
+    return [(name, check) for name in names for check in checks_for(name)]
+
+
+def run(
+    plugin_or_pattern: str, progress: Callable[[str, bool], None] = lambda name, ok: None
+) -> Report:
     """Run all checks for the architectures of a plugin, or for those that match a pattern.
 
     Args:
         plugin_or_pattern: "acme", "acme_net", "acme_*".
+        progress: called after each check, with the architecture and whether it passed.
 
     Returns:
         What passed and what failed; print it.
@@ -142,6 +167,7 @@ def run(plugin_or_pattern: str) -> Report:
                 passed += 1
             except ConformanceError as e:
                 failures[name, check.__name__] = str(e)
+            progress(name, (name, check.__name__) not in failures)
     return Report(
         names=tuple(names),
         passed=passed,

@@ -1,0 +1,220 @@
+"""What is wrong with the plugins that are installed, and what to do about it. No torch."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import sys
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import hub
+from hub import plugins, registry
+from hub.errors import HubError
+from hub.suggest import did_you_mean
+
+#: Seconds that loading a plugin may take before it is worth a note.
+SLOW = 0.2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One thing that the doctor found.
+
+    Args:
+        kind: a "problem" keeps something from working; a "note" is good to know.
+        plugin: the plugin; "" for hub itself.
+        text: what it is.
+        advice: what to do next.
+    """
+
+    kind: Literal["problem", "note"]
+    plugin: str
+    text: str
+    advice: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.kind:<8} {self.plugin or 'hub'}: {self.text}"
+        return f"{text}\n{'':<8} {self.advice}" if self.advice else text
+
+
+def environment() -> str:
+    """Return one line about the versions in play."""
+    versions = [f"{name} {_version(name) or 'missing'}" for name in ("hub-core", "torch")]
+    return ", ".join([*versions, f"Python {platform.python_version()}", f"in {sys.prefix}"])
+
+
+def examine(name: str | None = None) -> list[Finding]:
+    """Examine one plugin, or all of them and hub itself.
+
+    Raises:
+        HubError: no plugin has this name.
+    """
+    found = plugins.host().plugins
+    if name is None:
+        subjects = list(found.values())
+        findings = [*_shadows(), *_command_clashes()]
+    elif name in found:
+        subjects, findings = [found[name]], []
+    else:
+        raise HubError(
+            f"there is no plugin {name!r}{did_you_mean(name, found)} "
+            f"Installed: {', '.join(found) or 'none'}"
+        )
+    for plugin in subjects:
+        findings += [*_status(plugin, full=name is not None), *_requirements(plugin)]
+        findings += [*_weight(plugin), *_references(plugin), *_name_clashes(plugin)]
+    return findings
+
+
+def _status(plugin: plugins.Plugin, full: bool) -> Iterator[Finding]:
+    """Yield what kept a plugin from loading; in `full` with the place in its code."""
+    if plugin.status == "blocked":
+        chosen = os.environ.get("HUB_PLUGINS", "")
+        yield Finding(kind="note", plugin=plugin.name, text=f"HUB_PLUGINS={chosen} leaves it out")
+    if plugin.error is not None:
+        text = f"{type(plugin.error).__name__}: {plugin.error}"
+        if full:
+            text += "\n" + "".join(traceback.format_exception(plugin.error)).rstrip()
+        yield Finding(
+            kind="problem",
+            plugin=plugin.name,
+            text=text,
+            advice=f"mend it, pip uninstall {plugin.distribution}, or leave it out: "
+            f"HUB_PLUGINS=-{plugin.name}",
+        )
+
+
+def _requirements(plugin: plugins.Plugin) -> Iterator[Finding]:
+    """Yield the requirements of a plugin that the environment does not meet."""
+    from packaging.requirements import Requirement
+
+    try:
+        lines = importlib.metadata.requires(plugin.distribution) or []
+    except importlib.metadata.PackageNotFoundError:  # a source tree
+        return
+    for line in lines:
+        requirement = Requirement(line)
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        here = _version(requirement.name)
+        if here is None or not requirement.specifier.contains(here, prereleases=True):
+            yield Finding(
+                kind="problem",
+                plugin=plugin.name,
+                text=f"it needs {requirement.name}{requirement.specifier}, "
+                + (f"which is {here} here" if here else "which is not installed"),
+                advice=f'pip install "{requirement.name}{requirement.specifier}"',
+            )
+    if plugin.official and plugin.version != hub.__version__:
+        yield Finding(
+            kind="problem",
+            plugin=plugin.name,
+            text=f"it is {plugin.version}, and hub-core is {hub.__version__}",
+            advice=f"pip install --upgrade hub-core {plugin.distribution}",
+        )
+
+
+def _weight(plugin: plugins.Plugin) -> Iterator[Finding]:
+    """Yield what makes a plugin slow to list."""
+    if plugin.heavy:
+        yield Finding(
+            kind="problem",
+            plugin=plugin.name,
+            text=f"it imports {', '.join(plugin.heavy)} when it is listed, which makes every use "
+            "of `hub` wait; others after it may do the same unseen",
+            advice="import it in the module of the network, which plugin.py names and does not "
+            "import",
+        )
+    elif plugin.seconds > SLOW:
+        text = f"it took {plugin.seconds:.2f} s to load"
+        yield Finding(kind="note", plugin=plugin.name, text=text)
+
+
+def _references(plugin: plugins.Plugin) -> Iterator[Finding]:
+    """Yield the modules that a plugin's families name and that are not there."""
+    named = {
+        reference for f in plugin.families for reference in (f.model, f.converter) if reference
+    }
+    for reference in sorted(named):
+        module = reference.partition(":")[0]
+        try:
+            missing = importlib.util.find_spec(module) is None
+        except ImportError:
+            missing = True
+        if missing:
+            yield Finding(
+                kind="problem",
+                plugin=plugin.name,
+                text=f"it refers to {reference!r}, and there is no module {module}",
+            )
+
+
+def _name_clashes(plugin: plugins.Plugin) -> Iterator[Finding]:
+    """Yield the architectures of a plugin that are not known by their bare name."""
+    known = registry.registry()
+    names = [name for family in plugin.families for name in family.variants]
+    prefixed = [
+        name
+        for name in names
+        if (owner := known.owner(name)) is None or owner.plugin != plugin.name
+    ]
+    if prefixed:
+        owners = {c.plugin for n in prefixed for c in known.claims[n]} - {plugin.name}
+        official = {p for p, entry in plugins.known().items() if {*prefixed} & {*entry["models"]}}
+        shown = ", ".join(prefixed[:5]) + (", ..." if len(prefixed) > 5 else "")
+        yield Finding(
+            kind="note",
+            plugin=plugin.name,
+            text=f"{shown} also in {', '.join(sorted(owners | official))}",
+            advice=f"here it is {plugin.name}/{prefixed[0]}",
+        )
+
+
+def _shadows() -> Iterator[Finding]:
+    """Yield what else is called `hub` and may be imported, or written over, in its place."""
+    here = Path(hub.__file__).resolve().parent
+    for folder in dict.fromkeys(["", *sys.path]):
+        for path in (Path(folder) / "hub" / "__init__.py", Path(folder) / "hub.py"):
+            if path.is_file() and path.resolve().parent != here:
+                yield Finding(
+                    kind="problem",
+                    plugin="",
+                    text=f"{path.resolve()} is imported in its place by programs that start there",
+                    advice="rename it",
+                )
+    for name in _distributions_of("hub") - {"hub-core"}:
+        yield Finding(
+            kind="problem",
+            plugin="",
+            text=f"the distribution {name} has a package `hub` too: each overwrites the other",
+            advice=f"pip uninstall {name}; pip install --force-reinstall --no-deps hub-core",
+        )
+
+
+def _distributions_of(package: str) -> set[str]:
+    """Return the distributions that hold files of a top-level package."""
+    return {
+        plugins.canonical(d) for d in importlib.metadata.packages_distributions().get(package, ())
+    }
+
+
+def _command_clashes() -> Iterator[Finding]:
+    """Yield the subcommands that several plugins bring; the last to be asked, core's, counts."""
+    brought = Counter(c.name for group in plugins.host().hook.hub_commands() for c in group)
+    for name in sorted(n for n, times in brought.items() if times > 1):
+        text = f"{brought[name]} plugins bring a command `hub {name}`; an official one has it"
+        yield Finding(kind="note", plugin="", text=text)
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None

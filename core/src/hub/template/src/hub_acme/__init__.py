@@ -1,0 +1,1 @@
+"""AcmeNet for hub."""
