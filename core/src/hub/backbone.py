@@ -220,11 +220,12 @@ class Backbone(nn.Module):
         out: Tensor = block(x, *args)
         return out
 
-    def run(self, stage: nn.Sequential, x: Tensor) -> Tensor:
-        """Run a stage, which is a sequence of blocks."""
+    def run(self, stage: nn.Module, x: Tensor) -> Tensor:
+        """Run a stage, which is an nn.Sequential of blocks."""
         if not self.grad_checkpointing:
             out: Tensor = stage(x)  # called as a module, so that its hooks fire
             return out
+        assert isinstance(stage, nn.Sequential)
         for block in stage:
             x = self.apply_block(block, x)
         return x

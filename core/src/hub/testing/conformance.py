@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from hub import plugins, registry
-from hub.errors import UnknownModelError
+from hub.errors import PluginError, UnknownModelError
 from hub.testing import ConformanceError, structure, values
 from hub.testing.subject import Check, num_parameters, shared
 
@@ -95,16 +95,29 @@ class Report:
 
 
 def names_of(plugin_or_pattern: str) -> list[str]:
-    """Return the architectures of a plugin, or those whose names match a pattern."""
+    """Return the architectures of a plugin, or those whose names match a pattern.
+
+    Raises:
+        PluginError: the plugin is broken; chained to the cause.
+        UnknownModelError: there are none.
+    """
     plugin = plugins.host().plugins.get(plugin_or_pattern)
-    if plugin is None:
-        names = registry.list_models(plugin_or_pattern)
-        if not names and plugins.rescan():  # installed a moment ago
-            return names_of(plugin_or_pattern)
-        return names
-    if plugin.error is not None:
-        raise plugin.error
-    return [f"{plugin.name}/{name}" for family in plugin.families for name in family.variants]
+    names = registry.list_models(plugin_or_pattern)
+    if plugin is None and not names and plugins.rescan():  # installed a moment ago
+        return names_of(plugin_or_pattern)
+    if plugin is not None:
+        if plugin.error is not None:
+            raise PluginError(f"{plugin} could not be loaded: {plugin.error}") from plugin.error
+        names = [f"{plugin.name}/{name}" for f in plugin.families for name in f.variants]
+    if not names:
+        reason = (
+            f"{plugin} has no architectures"
+            if plugin
+            else "no plugin is called so, and no architecture matches; `hub plugins list` and "
+            "`hub list` show what is installed"
+        )
+        raise UnknownModelError(f"there is nothing to check in {plugin_or_pattern!r}: {reason}")
+    return names
 
 
 def is_small(name: str) -> bool:
@@ -135,13 +148,7 @@ def cases(plugin_or_pattern: str) -> list[tuple[str, Check]]:
     Raises:
         UnknownModelError: no such plugin is installed, and no name matches.
     """
-    names = names_of(plugin_or_pattern)
-    if not names:
-        raise UnknownModelError(
-            f"there is nothing to check: no plugin is called {plugin_or_pattern!r} and no "
-            "architecture matches it; `hub plugins list` and `hub list` show what is installed"
-        )
-    return [(name, check) for name in names for check in checks_for(name)]
+    return [(name, check) for name in names_of(plugin_or_pattern) for check in checks_for(name)]
 
 
 def run(

@@ -30,7 +30,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, C, H, W). Returns the same shape."""
-        return x + self.fc2(self.act(self.fc1(self.norm(self.depthwise(x)))))
+        mixed: Tensor = self.fc2(self.act(self.fc1(self.norm(self.depthwise(x)))))
+        return x + mixed
 
 
 class AcmeNet(Backbone):
@@ -73,7 +74,6 @@ class AcmeNet(Backbone):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.trunc_normal_(module.weight, std=0.02)
-                nn.init.zeros_(module.bias)
 
     def build_head(self, num_classes: int, global_pool: str) -> None:
         """Set pool and classifier."""
