@@ -1,5 +1,7 @@
 """Wheels of this tree, built once, and fresh environments to install them in."""
 
+import functools
+
 import pytest
 from environments import ROOT, Environment, build_wheel, link_third_party, write_plugin
 
@@ -15,13 +17,19 @@ def wheels(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def third_party(tmp_path_factory):
-    return link_third_party(tmp_path_factory.mktemp("linked") / "site")
+    """Return a function of names of distributions: a folder with what they need beside hub."""
+
+    @functools.cache
+    def linked(*distributions):
+        return link_third_party(tmp_path_factory.mktemp("linked") / "site", distributions)
+
+    return linked
 
 
 @pytest.fixture(scope="session")
 def installer(tmp_path_factory, third_party):
     """Return the environment whose pip installs into the others."""
-    return Environment(tmp_path_factory.mktemp("installer"), third_party, with_pip=True)
+    return Environment(tmp_path_factory.mktemp("installer"), third_party(), with_pip=True)
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +41,9 @@ def make_environment(tmp_path_factory, wheels, third_party, installer):
     """
 
     def make(*packages) -> Environment:
-        environment = Environment(tmp_path_factory.mktemp("fresh"), third_party)
+        official = ("hub-core", *(p for p in packages if isinstance(p, str)))
+        site = third_party(*official)
+        environment = Environment(tmp_path_factory.mktemp("fresh"), site)
         targets = ["hub-core"]
         for package in packages:
             is_project = not isinstance(package, str)

@@ -1,9 +1,10 @@
 """Fresh environments in which wheels of this tree, and of other plugins, are installed by pip.
 
-Nothing is fetched: torch and what else hub needs is linked from the environment of the tests,
-without the packages of hub that are installed there in place.
+Nothing is fetched: torch and what else the packages say that they need is linked from the
+environment of the tests, and nothing that they do not name.
 """
 
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -11,6 +12,9 @@ import sysconfig
 import textwrap
 import venv
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(sysconfig.get_path("purelib"))
@@ -123,15 +127,31 @@ class Environment:
         return done.stderr.strip().splitlines()[-1]
 
 
-def link_third_party(folder: Path) -> Path:
-    """Link what is installed here into a folder, without hub."""
+def link_third_party(folder: Path, distributions) -> Path:
+    """Link what these distributions need, and what that needs, into a folder; hub is left out."""
     folder.mkdir()
-    for entry in HERE.iterdir():
-        if not entry.name.startswith(("hub_", "_hub_", "__editable__", "_virtualenv", "timm")):
-            (folder / entry.name).symlink_to(entry)
-    for entry in HERE.glob("*.pth"):  # those of the environment itself stay there
-        (folder / entry.name).unlink(missing_ok=True)
+    for name in sorted(_needed(distributions)):
+        if not name.startswith("hub-"):
+            for file in importlib.metadata.files(name) or ():
+                top = file.parts[0]
+                if top not in ("..", "bin") and not (folder / top).exists():
+                    (folder / top).symlink_to(HERE / top)
     return folder
+
+
+def _needed(distributions) -> set[str]:
+    """Return the names of distributions, and of all that they require here."""
+    found, waiting = set(), list(map(Requirement, distributions))
+    while waiting:
+        wanted = waiting.pop()
+        name = canonicalize_name(wanted.name)
+        for extra in {"", *wanted.extras} - {e for n, e in found if n == name}:
+            found.add((name, extra))
+            for line in importlib.metadata.requires(name) or ():
+                requirement = Requirement(line)
+                if not requirement.marker or requirement.marker.evaluate({"extra": extra}):
+                    waiting.append(requirement)
+    return {name for name, _ in found}
 
 
 def _with_tools(variables) -> dict:

@@ -16,7 +16,8 @@ def test_tutorial_ends_at_a_published_package(tmp_path, third_party, wheels):
         path = kind.removeprefix("python ")
         steps.append(text if kind == "sh" else f"cat > {path} <<'END'\n{text}END\n")
     assert len(steps) == 6
-    env = Environment(tmp_path, third_party, with_pip=True)
+    site = third_party("hub-core", "hub-layers", "pytest", "uv_build")
+    env = Environment(tmp_path, site, with_pip=True)
     done = env.run(
         "bash",
         "-exc",
@@ -26,7 +27,7 @@ def test_tutorial_ends_at_a_published_package(tmp_path, third_party, wheels):
         PIP_FIND_LINKS=str(wheels),
         PIP_NO_BUILD_ISOLATION="0",
         PIP_DISABLE_PIP_VERSION_CHECK="1",
-        PYTHONPATH=str(third_party),
+        PYTHONPATH=str(site),
     )
     log = done.stdout + done.stderr
     assert done.returncode == 0, log
