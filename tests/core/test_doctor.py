@@ -50,6 +50,7 @@ def test_one_broken_plugin_is_shown_with_its_traceback(install):
     with pytest.warns(hub.HubWarning):
         (finding,) = examined(install, "raise RuntimeError('no licence')", "acme")
     assert 'plugin.py", line 1, in <module>' in finding[2]
+    assert finding[2].count("  File ") == 1
 
 
 def test_command_of_two_plugins_is_noted_and_the_official_one_runs(install, capsys):

@@ -124,3 +124,64 @@ def test_official_plugins_import_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+BRINGS = """
+from hub import hookimpl, hookspec
+
+class Specifications:
+    @hookspec
+    def acme_words():
+        "Return words."
+
+@hookimpl
+def hub_addhooks():
+    return [Specifications]
+"""
+IMPLEMENTS = """
+from hub import hookimpl
+
+@hookimpl{options}
+def acme_words():
+    return ["hello"]
+"""
+
+
+@pytest.mark.parametrize("name", ["aardvark", "zebra"])
+def test_hook_of_another_plugin_is_known_whoever_loads_first(name, install):
+    install("middle", BRINGS)
+    install(name, IMPLEMENTS.format(options=""))
+    hub.refresh()
+    assert plugins.host().hook.acme_words() == [["hello"]]
+
+
+def test_hook_that_nobody_calls_breaks_the_plugin_unless_it_is_optional(install):
+    install("acme", IMPLEMENTS.format(options=""))
+    install("zebra", IMPLEMENTS.format(options="(optionalhook=True)"))
+    with pytest.warns(hub.HubWarning, match="plugin acme .* unknown hook 'acme_words'"):
+        hub.refresh()
+    assert plugins.host().plugins["acme"].status == "broken"
+    assert plugins.host().plugins["zebra"].status == "loaded"
+
+
+def test_plugin_whose_hooks_are_broken_leaves_others_working(install):
+    install("acme", BRINGS.replace("return [Specifications]", "raise RuntimeError('no words')"))
+    with pytest.warns(hub.HubWarning, match="plugin acme .* RuntimeError: no words"):
+        hub.refresh()
+    assert hub.is_model("resnet50")
+
+
+def test_plugin_for_another_core_is_refused_before_it_is_imported(install):
+    folder = install("acme", BROKEN)
+    metadata = folder.parent / "hub_acme-1.0.dist-info/METADATA"
+    metadata.write_text(metadata.read_text() + "Requires-Dist: Hub_Core (>=7,<8)\n")
+    with pytest.warns(hub.HubWarning, match="it needs hub-core>=7,<8, and this is hub-core"):
+        hub.refresh()
+
+
+def test_blocked_clash_is_left_alone(install, monkeypatch):
+    install("resnet", BROKEN, distribution="hub-evil")
+    monkeypatch.setenv("HUB_PLUGINS", "-hub-evil:resnet")
+    hub.refresh()
+    assert plugins.host().plugins["hub-evil:resnet"].status == "blocked"
+    assert plugins.host().plugins["resnet"].status == "loaded"

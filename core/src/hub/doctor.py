@@ -81,7 +81,7 @@ def _status(plugin: plugins.Plugin, full: bool) -> Iterator[Finding]:
     if plugin.error is not None:
         text = f"{type(plugin.error).__name__}: {plugin.error}"
         if full:
-            text += "\n" + "".join(traceback.format_exception(plugin.error)).rstrip()
+            text += "\n" + _place(plugin.error)
         yield Finding(
             kind="problem",
             plugin=plugin.name,
@@ -89,6 +89,16 @@ def _status(plugin: plugins.Plugin, full: bool) -> Iterator[Finding]:
             advice=f"mend it, pip uninstall {plugin.distribution}, or leave it out: "
             f"HUB_PLUGINS=-{plugin.name}",
         )
+
+
+def _place(error: BaseException) -> str:
+    """Return where in the code of a plugin an error arose; the way of hub to it is left out."""
+    told = traceback.TracebackException.from_exception(error)
+    ours = (str(Path(hub.__file__).parent), str(Path(importlib.__file__).parent), "<frozen")
+    told.stack = traceback.StackSummary.from_list(
+        frame for frame in told.stack if not frame.filename.startswith(ours)
+    )
+    return "".join(told.format()).rstrip()
 
 
 def _requirements(plugin: plugins.Plugin) -> Iterator[Finding]:
