@@ -1,8 +1,7 @@
 """Fold norms into convolutions and re-parameterise, for inference.
 
-What may be folded is read from the graph of the network, not from the order of its modules: a norm
-must consume the output of one convolution, nobody else may see that output, and both must be called
-once. Whatever cannot be proven is left as it is.
+What may be folded is read from the graph of the network (`hub.tracing`), not from the order of its
+modules. Whatever cannot be proven is left as it is.
 """
 
 from __future__ import annotations
@@ -10,16 +9,14 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-from collections import Counter
-from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from hub.backbone import Backbone
+from hub.tracing import followers
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -68,20 +65,30 @@ def fuse(model: Module, inplace: bool = False) -> Module:
     if not inplace:
         model = copy.deepcopy(model)
     with torch.no_grad():
-        model = _reparameterize(model)
-        for norm, conv in _foldable_pairs(model):
-            rest = _after(norm)
-            if rest is not None and _is_known(conv, norm):
-                _fold(conv, norm)
-                _replace(model, norm, rest)
+        model = reparameterize(model)
+        fold_norms(model)
     model._is_fused = True  # type: ignore[assignment]
     return model
+
+
+def fold_norms(model: nn.Module) -> int:
+    """Fold what may be folded, in place; return how many norms went."""
+    folded = 0
+    for norm, conv in followers(model):
+        if not isinstance(norm, _BatchNorm) or not _fits(norm, conv):
+            continue
+        rest = _after(norm)
+        if rest is not None and _is_known(conv, norm):
+            _fold(conv, norm)
+            replace(model, norm, rest)
+            folded += 1
+    return folded
 
 
 # --- training-time forms ------------------------------------------------------------------------
 
 
-def _reparameterize(model: Module) -> Module:
+def reparameterize(model: Module) -> Module:
     """Call the method of each module that has one, once, the outermost first."""
     modules = list(model.modules())
     calls = {m: name for m in modules for name in METHODS if _has_method(m, name)}
@@ -92,7 +99,7 @@ def _reparameterize(model: Module) -> Module:
         if module in set(model.modules()):
             made = getattr(module, name)()
             if isinstance(made, nn.Module) and made is not module:
-                model = _replace(model, module, made.train(module.training))
+                model = replace(model, module, made.train(module.training))
     for module, name in calls.items():
         vars(module).pop(name, None)
     return model
@@ -107,7 +114,7 @@ def _has_method(module: nn.Module, name: str) -> bool:
     return all(p.default is not p.empty or p.kind in variadic for p in parameters)
 
 
-def _replace(model: Any, old: nn.Module, new: nn.Module) -> Any:
+def replace(model: Any, old: nn.Module, new: nn.Module) -> Any:
     """Put a module in the place of another, wherever that is registered; return the network."""
     for parent in list(model.modules()):
         for name, child in list(parent._modules.items()):
@@ -116,140 +123,17 @@ def _replace(model: Any, old: nn.Module, new: nn.Module) -> Any:
     return new if model is old else model
 
 
-# --- what the graph says ------------------------------------------------------------------------
-
-
-class _Levels(nn.Module):
-    """Everything that a backbone hands out, so that no level is taken for a passing value."""
-
-    def __init__(self, net: Backbone) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        levels = list(self.net._run_levels(x))
-        return (*levels, self.net.forward_final(levels[-1]))
-
-
-class _Tracer(fx.Tracer):
-    """Take convolutions and norms, whatever their class, and what cannot be traced as one step."""
-
-    def __init__(self, opaque: set[nn.Module]) -> None:
-        super().__init__()
-        self.opaque = opaque
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        whole = isinstance(m, _BatchNorm | _ConvNd | nn.Linear) or m in self.opaque
-        return whole or super().is_leaf_module(m, module_qualified_name)
-
-
-class _Graph:
-    """Which modules a traced piece of the network uses, and which norms it could do without."""
-
-    def __init__(self, root: nn.Module, opaque: set[nn.Module]) -> None:
-        graph = _Tracer(opaque).trace(root)
-        self.modules = dict(root.named_modules())
-        self.calls: Counter[nn.Module] = Counter()
-        self.read: set[nn.Module] = set()
-        self.pairs: dict[nn.Module, nn.Module] = {}
-        for node in graph.nodes:
-            if node.op == "get_attr":  # someone uses the tensors of the module without calling it
-                self.read.add(self.modules[str(node.target).rpartition(".")[0]])
-            elif (module := self._called(node)) is not None:
-                self.calls[module] += 1
-                if isinstance(module, _BatchNorm) and (conv := self._only_source(node)) is not None:
-                    self.pairs[module] = conv
-
-    def _called(self, node: fx.Node) -> nn.Module | None:
-        return self.modules[str(node.target)] if node.op == "call_module" else None
-
-    def _only_source(self, node: fx.Node) -> nn.Module | None:
-        """Return the layer whose output this norm, and nobody else, consumes."""
-        if len(node.args) != 1 or node.kwargs or not isinstance(node.args[0], fx.Node):
-            return None
-        source = node.args[0]
-        module, norm = self._called(source), self._called(node)
-        if len(source.users) != 1:
-            return None
-        if isinstance(module, nn.Linear):
-            # A norm of (B, N, C) would normalise each token instead of each channel.
-            return module if isinstance(norm, nn.BatchNorm1d) and self._is_flat(source) else None
-        return module if isinstance(module, _ConvNd) else None
-
-    def _is_flat(self, node: Any) -> bool:
-        """Return whether the value is known to be (B, C)."""
-        if not isinstance(node, fx.Node) or not node.args:
-            return False
-        module = self._called(node)
-        if isinstance(module, nn.Flatten):
-            return (module.start_dim, module.end_dim) == (1, -1)
-        if node.op != "call_module" and node.target in (torch.flatten, "flatten"):
-            return (node.args[1:], node.kwargs) in (((1,), {}), ((), {"start_dim": 1}))
-        same_rank = nn.Linear | nn.BatchNorm1d | nn.ReLU | nn.GELU | nn.Dropout | nn.Identity
-        return isinstance(module, same_rank) and self._is_flat(node.args[0])
-
-    def allows(self, norm: nn.Module, conv: nn.Module) -> bool:
-        """Return whether folding this pair changes nothing here."""
-        if norm in self.read or conv in self.read:
-            return False
-        if not self.calls[norm] and not self.calls[conv]:
-            return True
-        return (self.calls[norm], self.calls[conv]) == (1, 1) and self.pairs.get(norm) is conv
-
-
-def _foldable_pairs(model: nn.Module) -> Iterator[tuple[_BatchNorm, nn.Module]]:
-    """Yield the norms, each with its layer, that every graph allows to fold."""
-    opaque: set[nn.Module] = set()
-    graphs = _graphs(model, opaque)
-    # Nothing is known of how an opaque module uses what it holds itself.
-    hidden = {part for module in opaque for part in _parts(module)}
-    for norm, conv in {pair: None for graph in graphs for pair in graph.pairs.items()}:
-        assert isinstance(norm, _BatchNorm)
-        channels = conv.out_features if isinstance(conv, nn.Linear) else conv.out_channels
-        fits = norm.num_features == channels
-        plain = _is_plain(norm) and _is_plain(conv) and norm.running_mean is not None
-        shown = norm not in hidden and conv not in hidden
-        if fits and plain and shown and all(graph.allows(norm, conv) for graph in graphs):
-            yield norm, conv
-
-
-def _graphs(module: nn.Module, opaque: set[nn.Module]) -> list[_Graph]:
-    """Trace a module; where that fails, its parts, and the module again around those that fail."""
-    if module in opaque or _Tracer(opaque).is_leaf_module(module, ""):
-        return []
-    try:
-        return _trace(module, opaque)
-    except Exception:  # tracing runs the code of the network, which may do anything with a proxy
-        found = [graph for part in _parts(module) for graph in _graphs(part, opaque)]
-    try:
-        return _trace(module, opaque) + found
-    except Exception:
-        opaque.add(module)
-        return found
-
-
-def _trace(module: nn.Module, opaque: set[nn.Module]) -> list[_Graph]:
-    roots = [module]
-    roots += [_Levels(m) for m in module.modules() if isinstance(m, Backbone) and m not in opaque]
-    return [_Graph(root, opaque) for root in roots]
-
-
-def _parts(module: nn.Module) -> Iterator[nn.Module]:
-    """Yield the children, and in place of plain containers what they hold.
-
-    A container may never be called: its owner can run, and tap, what it holds one by one.
-    """
-    for child in module.children():
-        if type(child) in (nn.Sequential, nn.ModuleList, nn.ModuleDict):
-            yield from _parts(child)
-        else:
-            yield child
-
-
 # --- folding ------------------------------------------------------------------------------------
 
 
-def _is_plain(module: nn.Module) -> bool:
+def _fits(norm: _BatchNorm, conv: nn.Module) -> bool:
+    """Return whether a norm is one of a layer's channels, and both compute what they seem to."""
+    channels = conv.out_features if isinstance(conv, nn.Linear) else conv.out_channels
+    fits = norm.num_features == channels and norm.running_mean is not None and not norm.training
+    return fits and is_plain(norm) and is_plain(conv)
+
+
+def is_plain(module: nn.Module) -> bool:
     """Return whether nothing stands between a call of the module and its parameters."""
     hooks = module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module)
     weight = module._parameters.get("weight")
