@@ -22,6 +22,7 @@ from hub.errors import (
     HubError,
     HubWarning,
     MissingPluginError,
+    OptimizationError,
     PluginError,
     UnknownModelError,
     WeightsError,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
         load_pretrained,
         load_state_dict,
     )
+    from hub.optimizing import optimize
     from hub.saving import push_to_hub, save_pretrained
     from hub.wrappers import (
         FeatureDictNet,
@@ -88,6 +90,7 @@ _LAZY = {
     "load_checkpoint": "loading",
     "load_pretrained": "loading",
     "load_state_dict": "loading",
+    "optimize": "optimizing",
     "push_to_hub": "saving",
     "resolve_pretrained_cfg": "builder",
     "save_pretrained": "saving",
@@ -111,6 +114,7 @@ __all__ = [
     "HubError",
     "HubWarning",
     "MissingPluginError",
+    "OptimizationError",
     "PluginError",
     "PretrainedCfg",
     "Source",
@@ -142,6 +146,7 @@ __all__ = [
     "load_pretrained",
     "load_state_dict",
     "model_entrypoint",
+    "optimize",
     "parse_model_name",
     "push_to_hub",
     "refresh",

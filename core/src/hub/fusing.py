@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from hub.tracing import followers
+from hub.tracing import followers, is_watched
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -71,17 +71,18 @@ def fuse(model: Module, inplace: bool = False) -> Module:
     return model
 
 
-def fold_norms(model: nn.Module) -> int:
-    """Fold what may be folded, in place; return how many norms went."""
-    folded = 0
-    for norm, conv in followers(model):
-        if not isinstance(norm, _BatchNorm) or not _fits(norm, conv):
+def fold_norms(model: nn.Module) -> list[tuple[str, str]]:
+    """Fold what may be folded, in place; return the path of each norm and of its layer."""
+    names = {module: name for name, module in model.named_modules()}
+    folded = []
+    for norm, layer in followers(model):
+        if not isinstance(norm, _BatchNorm) or not _fits(norm, layer):
             continue
         rest = _after(norm)
-        if rest is not None and _is_known(conv, norm):
-            _fold(conv, norm)
+        if rest is not None and _is_known(layer, norm):
+            _fold(layer, norm)
             replace(model, norm, rest)
-            folded += 1
+            folded.append((names[norm], names[layer]))
     return folded
 
 
@@ -135,9 +136,8 @@ def _fits(norm: _BatchNorm, conv: nn.Module) -> bool:
 
 def is_plain(module: nn.Module) -> bool:
     """Return whether nothing stands between a call of the module and its parameters."""
-    hooks = module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module)
     weight = module._parameters.get("weight")
-    if hooks or "bias" not in module._parameters or "weight" not in module._parameters:
+    if is_watched(module) or "bias" not in module._parameters or "weight" not in module._parameters:
         return False
     return weight is not None or isinstance(module, _BatchNorm)
 

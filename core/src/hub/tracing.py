@@ -36,6 +36,13 @@ def is_bare(module: nn.Module) -> bool:
     return not any(value is not None for values in held for value in values.values())
 
 
+def is_watched(module: nn.Module | None) -> bool:
+    """Return whether somebody is called along with a module."""
+    if module is None:
+        return False
+    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
+
+
 class _Tracer(fx.Tracer):
     """Take layers, norms and activations, of any class, and what cannot be traced as one step."""
 
@@ -73,8 +80,10 @@ class _Graph:
         """Return the layer whose output this module, and nobody else, consumes."""
         if len(node.args) != 1 or node.kwargs or not isinstance(node.args[0], fx.Node):
             return None
-        source = node.args[0]
-        module, follower = self._called(source), self._called(node)
+        source, follower = node.args[0], self._called(node)
+        while len(source.users) == 1 and self._passes(source):
+            source = source.all_input_nodes[0]
+        module = self._called(source)
         if len(source.users) != 1:
             return None
         if isinstance(module, nn.Linear) and isinstance(follower, _BatchNorm):
@@ -82,6 +91,14 @@ class _Graph:
             same = isinstance(follower, nn.BatchNorm1d) and self._is_flat(source)
             return module if same else None
         return module if isinstance(module, _ConvNd | nn.Linear) else None
+
+    def _passes(self, node: fx.Node) -> bool:
+        """Return whether a step hands on what it is given."""
+        module = self._called(node)
+        idle = isinstance(module, nn.Identity) or (
+            isinstance(module, nn.Dropout) and not module.training
+        )
+        return idle and not is_watched(module)
 
     def _is_flat(self, node: Any) -> bool:
         """Return whether the value is known to be (B, C)."""

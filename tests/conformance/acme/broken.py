@@ -35,4 +35,5 @@ BROKEN = {
     "OnlyFloat": "check_bfloat16",
     "FixedBatch": "check_export",
     "LooksAtValues": "check_compile",
+    "ReadsMapsByView": "check_optimize",
 }

@@ -56,6 +56,7 @@ NUMERICAL: tuple[Check, ...] = (
     values.check_saving,
     values.check_memory_format,
     values.check_bfloat16,
+    values.check_optimize,
     values.check_export,
     values.check_compile,
 )

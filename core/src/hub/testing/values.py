@@ -359,6 +359,20 @@ def check_bfloat16(name: str) -> None:
 
 
 @promise("forward")
+def check_optimize(name: str) -> None:
+    """`hub.optimize` makes a copy with equal logits and maps, at another batch size too."""
+    model = perturbed(name)
+    x = images(model)
+    more = torch.cat([x, x.flip(0)])
+    features = copy.deepcopy(model).as_features()
+    with torch.no_grad():
+        expect_close(hub.optimize(model, x)(more), model(more), "logits of the optimised copy")
+        maps = hub.optimize(features, x)(more)
+        for level, wanted in zip(maps, features(more), strict=True):
+            expect_close(level, wanted, "maps of the optimised copy")
+
+
+@promise("forward")
 def check_export(name: str) -> None:
     """`torch.export` takes a network with a dynamic batch."""
     if lacks(name, "export"):
