@@ -125,3 +125,15 @@ def test_mean_and_std_are_those_of_the_training_scans(script, config):
     cfg = config["pretrained_cfg"]
     assert cfg["mean"] == pytest.approx([x.mean().item()], abs=1e-3)
     assert cfg["std"] == pytest.approx([x.std().item()], abs=1e-3)
+
+
+def test_optimised_copy_gives_the_same_answers():
+    from hub_data import Classifier
+
+    reference = f"local-dir:{EXAMPLE / 'model'}"
+    plain, fast = Classifier(reference), Classifier(reference, optimize=len(FILES))
+    images = torch.stack([plain.prepare(str(path)) for path in FILES])
+    assert fast.model.optimization.packed > 0
+    for a, b in zip(plain.predict(images, 3), fast.predict(images, 3), strict=True):
+        assert [p.label for p in a] == [p.label for p in b]
+        assert all(abs(p.score - q.score) < 1e-4 for p, q in zip(a, b, strict=True))

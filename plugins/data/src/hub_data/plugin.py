@@ -33,6 +33,9 @@ def add_predict_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--batch-size", type=positive, default=32, metavar="N", help="images at once (default 32)"
     )
+    parser.add_argument(
+        "--optimize", action="store_true", help="run a faster copy of the model (hub.optimize)"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document instead of lines")
 
 

@@ -71,12 +71,13 @@ class Classifier:
     Args:
         model: name for `hub.create_model`.
         device: where to run; None for an accelerator if there is one.
+        optimize: run a copy made by `hub.optimize`, for batches of this many images.
 
     Raises:
         HubError: there is no such model or device, or the model has no classifier.
     """
 
-    def __init__(self, model: str, *, device: str | None = None) -> None:
+    def __init__(self, model: str, *, device: str | None = None, optimize: int = 0) -> None:
         self.device = _available_device(device)
         self.model = hub.create_model(model, pretrained=True).eval().to(self.device)
         if getattr(self.model, "num_classes", None) == 0:
@@ -91,6 +92,9 @@ class Classifier:
                 config[name] = (sum(values) / len(values),) * self.in_chans
         self.transform = create_transform(**config)
         self.names = label_names(self.model)
+        if optimize:
+            example = torch.rand(optimize, *config["input_size"], device=self.device)
+            self.model = hub.optimize(self.model, example)
 
     def prepare(self, path: str) -> torch.Tensor | str:
         """Return the image as (C, H, W), or why it cannot be read."""
@@ -170,7 +174,8 @@ def run(args: Namespace) -> int:
 def _results(files: Sequence[Found], args: Namespace) -> Iterable[Result]:
     if all(file.problem for file in files):  # no model is loaded for nothing
         return [Result(file.path, error=file.problem) for file in files]
-    classifier = Classifier(args.model, device=args.device)
+    batch = min(args.batch_size, len(files)) if args.optimize else 0
+    classifier = Classifier(args.model, device=args.device, optimize=batch)
     results = classifier.answer(files, topk=args.topk, batch_size=args.batch_size)
     quiet = len(files) < MANY or not sys.stderr.isatty()
     return tqdm(results, total=len(files), unit="image", disable=quiet, leave=False)
