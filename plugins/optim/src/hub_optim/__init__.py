@@ -14,30 +14,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hub_optim.adabelief import (
-        AdaBelief,
-    )
-    from hub_optim.adafactor import (
-        Adafactor,
-    )
-    from hub_optim.adafactor_bv import (
-        AdafactorBigVision,
-    )
-    from hub_optim.adahessian import (
-        Adahessian,
-    )
-    from hub_optim.adam import (
-        AdamWLegacy,
-        NAdamLegacy,
-        NAdamW,
-        RAdamLegacy,
-    )
-    from hub_optim.adan import (
-        Adan,
-    )
-    from hub_optim.adopt import (
-        Adopt,
-    )
+    from hub_optim.adabelief import AdaBelief
+    from hub_optim.adafactor import Adafactor
+    from hub_optim.adafactor_bv import AdafactorBigVision
+    from hub_optim.adahessian import Adahessian
+    from hub_optim.adam import AdamWLegacy, NAdamLegacy, NAdamW, RAdamLegacy
+    from hub_optim.adan import Adan
+    from hub_optim.adopt import Adopt
     from hub_optim.factory import (
         create_optimizer,
         create_optimizer_v2,
@@ -49,67 +32,23 @@ if TYPE_CHECKING:
         param_groups_layer_decay,
         param_groups_weight_decay,
     )
-    from hub_optim.hookspecs import (
-        OptimInfo,
-        Schedule,
-        ScheduleInfo,
-        ScheduleRequest,
-    )
-    from hub_optim.kron import (
-        Kron,
-    )
-    from hub_optim.lamb import (
-        Lamb,
-    )
-    from hub_optim.laprop import (
-        LaProp,
-    )
-    from hub_optim.lars import (
-        Lars,
-    )
-    from hub_optim.lion import (
-        Lion,
-    )
-    from hub_optim.lookahead import (
-        Lookahead,
-    )
-    from hub_optim.madgrad import (
-        MADGRAD,
-    )
-    from hub_optim.mars import (
-        Mars,
-    )
-    from hub_optim.muon import (
-        Muon,
-    )
-    from hub_optim.novograd import (
-        NvNovoGrad,
-    )
-    from hub_optim.projected import (
-        SGDP,
-        AdamP,
-    )
-    from hub_optim.registry import (
-        get_optimizer_info,
-        list_optimizers,
-        register_optimizer,
-    )
-    from hub_optim.rmsprop import (
-        RMSpropTF,
-    )
-    from hub_optim.schedule_options import (
-        add_schedule_arguments,
-        scheduler_kwargs,
-    )
-    from hub_optim.schedule_registry import (
-        create_schedule,
-        get_schedule_info,
-        list_schedules,
-    )
-    from hub_optim.scheduler_factory import (
-        create_scheduler,
-        create_scheduler_v2,
-    )
+    from hub_optim.hookspecs import OptimInfo, Schedule, ScheduleInfo, ScheduleRequest
+    from hub_optim.kron import Kron
+    from hub_optim.lamb import Lamb
+    from hub_optim.laprop import LaProp
+    from hub_optim.lars import Lars
+    from hub_optim.lion import Lion
+    from hub_optim.lookahead import Lookahead
+    from hub_optim.madgrad import MADGRAD
+    from hub_optim.mars import Mars
+    from hub_optim.muon import Muon
+    from hub_optim.novograd import NvNovoGrad
+    from hub_optim.projected import SGDP, AdamP
+    from hub_optim.registry import get_optimizer_info, list_optimizers, register_optimizer
+    from hub_optim.rmsprop import RMSpropTF
+    from hub_optim.schedule_options import add_schedule_arguments, scheduler_kwargs
+    from hub_optim.schedule_registry import create_schedule, get_schedule_info, list_schedules
+    from hub_optim.scheduler_factory import create_scheduler, create_scheduler_v2
     from hub_optim.schedulers import (
         CosineLRScheduler,
         MultiStepLRScheduler,
@@ -120,9 +59,7 @@ if TYPE_CHECKING:
         TanhLRScheduler,
         WSDLRScheduler,
     )
-    from hub_optim.sgdw import (
-        SGDW,
-    )
+    from hub_optim.sgdw import SGDW
 
 # Public names by module, imported when first asked for.
 _LAZY = {

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils._foreach_utils import _get_fused_kernels_supported_devices
 
+from hub_optim.compiling import compile_step
 from hub_optim.groups import (
     check_groups,
     param_groups_layer_decay,
@@ -32,8 +33,6 @@ from hub_optim.registry import get_optimizer_info, split_lookahead
 
 Params = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
 
-#: Keywords with which a caller chooses the form of the step himself.
-FORMS = ("foreach", "fused", "capturable", "differentiable", "compile")
 #: What to take where a package is missing.
 INSTEAD = {
     "apex.optimizers:FusedLAMB": "lamb",
@@ -88,30 +87,23 @@ def create_optimizer_v2(
     """
     name, lookahead = split_lookahead(opt)
     info = get_optimizer_info(name)
-    groups: Params
-    if not isinstance(model_or_params, nn.Module):
-        groups = cast("Params", list(model_or_params))
-    elif param_group_fn is not None:
-        groups = check_groups(model_or_params, param_group_fn(model_or_params))
-    else:
-        grouping: dict[str, Any] = dict(
+    groups = cast("Params", model_or_params)
+    if isinstance(model_or_params, nn.Module):
+        common = dict(
             weight_decay=weight_decay,
             weight_decay_exclude_1d=filter_bias_and_bn,
             no_weight_decay_list=spared_by(unwrap(model_or_params)),
             fallback_list=fallback_list,
             fallback_no_weight_decay=fallback_no_weight_decay,
         )
-        if layer_decay is None:
-            groups = param_groups_weight_decay(model_or_params, **grouping)
-        else:
-            groups = param_groups_layer_decay(
-                model_or_params,
-                layer_decay=layer_decay,
-                min_scale=layer_decay_min_scale,
-                no_opt_scale=layer_decay_no_opt_scale,
-                **grouping,
-            )
-        weight_decay = 0.0  # each group has its own
+        by_layer = dict(
+            layer_decay=layer_decay,
+            min_scale=layer_decay_min_scale,
+            no_opt_scale=layer_decay_no_opt_scale,
+        )
+        groups = _grouped(model_or_params, param_group_fn, common, by_layer)
+        weight_decay = weight_decay if param_group_fn else 0.0  # each group has its own
+        kwargs = _without_fused_if_sparse(model_or_params) | kwargs
     if lr is not None:
         kwargs["lr"] = lr
     if foreach is not None:
@@ -119,7 +111,7 @@ def create_optimizer_v2(
     kwargs = dict(info.defaults) | dict(weight_decay=weight_decay) | kwargs
     if info.has_momentum:
         kwargs.setdefault("momentum", momentum)
-    optimizer = _construct(info, groups, kwargs)
+    optimizer = _construct(info, cast("Params", list(groups)), kwargs)
     return Lookahead(optimizer) if lookahead else optimizer
 
 
@@ -172,15 +164,44 @@ def get_optimizer_class(name: str, bind_defaults: bool = True) -> Callable[..., 
     return partial(cls, **info.defaults) if bind_defaults and info.defaults else cls
 
 
+def _grouped(
+    model: nn.Module,
+    param_group_fn: Callable[[nn.Module], Params] | None,
+    common: dict[str, Any],
+    by_layer: dict[str, Any],
+) -> Params:
+    """Group the parameters of a network, in the way that the arguments ask for."""
+    if param_group_fn is not None:
+        return check_groups(model, param_group_fn(model))
+    if by_layer["layer_decay"] is None:
+        return param_groups_weight_decay(model, **common)
+    return param_groups_layer_decay(model, **common, **by_layer)
+
+
+def _without_fused_if_sparse(model: nn.Module) -> dict[str, Any]:
+    """Return keywords for a network whose gradients may be sparse, as no fused kernel has them."""
+    embeddings = (m for m in model.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag))
+    return dict(fused=False) if any(m.sparse for m in embeddings) else {}
+
+
 def _construct(info: OptimInfo, groups: Params, kwargs: dict[str, Any]) -> Optimizer:
+    """Construct an optimizer, in the fastest form unless the keywords choose one."""
     cls = _class_of(info)
     allowed = _keywords(cls)
+    compiles_itself = allowed is None or "compile" in allowed
+    compiled = not compiles_itself and kwargs.pop("compile", False)
     kwargs = _fit(info, kwargs, allowed)
-    if allowed is not None and "fused" in allowed and "fused" not in kwargs:
-        chosen = any(kwargs.get(form) for form in FORMS) or kwargs.get("foreach") is not None
-        if not chosen and _has_fused_kernel(cls, groups):
-            kwargs["fused"] = True
-    return cls(groups, **kwargs)
+    if not _chooses_form(kwargs) and _has_fused_kernel(cls, groups):
+        kwargs["fused"] = True  # as good as compiled, and there at once
+    optimizer = cls(groups, **kwargs)
+    if compiled and not kwargs.get("fused"):
+        compile_step(optimizer)
+    return optimizer
+
+
+def _chooses_form(kwargs: Mapping[str, Any]) -> bool:
+    said = any(kwargs.get(form) is not None for form in ("foreach", "fused"))
+    return said or any(kwargs.get(form) for form in ("capturable", "differentiable"))
 
 
 def _fit(info: OptimInfo, kwargs: dict[str, Any], allowed: set[str] | None) -> dict[str, Any]:
@@ -198,7 +219,7 @@ def _fit(info: OptimInfo, kwargs: dict[str, Any], allowed: set[str] | None) -> d
         raise ValueError(f"{info.name} takes {info.num_betas} betas, not {tuple(betas)}")
     if allowed is None:
         return kwargs
-    harmless: Mapping[str, Any] = dict(foreach=False, weight_decay=0.0, fused=False, compile=False)
+    harmless: Mapping[str, Any] = dict(foreach=False, fused=False, weight_decay=0.0)
     for key in sorted(kwargs.keys() - allowed):
         value = kwargs.pop(key)
         if key not in harmless or value != harmless[key]:
@@ -218,7 +239,9 @@ def _keywords(cls: Callable[..., Optimizer]) -> set[str] | None:
 
 
 def _has_fused_kernel(cls: Callable[..., Optimizer], groups: Params) -> bool:
-    """Return whether torch steps all these parameters with a fused kernel."""
+    """Return whether torch has a kernel that steps all these parameters at once."""
+    if not cls.__module__.startswith("torch.optim") or "fused" not in (_keywords(cls) or ()):
+        return False
     devices = set(_get_fused_kernels_supported_devices())
     if cls is torch.optim.Adagrad:
         devices = {"cpu"}

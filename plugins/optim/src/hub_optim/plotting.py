@@ -236,18 +236,19 @@ ANCHORS = {"lm": "start", "mm": "middle", "rm": "end"}
 
 
 def polyline(curve: Curve) -> list[Point]:
-    """Return the points of a curve, at most two for each pixel of its width.
+    """Return the points of a curve: level lines, for a rate lasts until the next step.
 
-    A rate lasts until the next step, so each is a level line.
+    Where there are more steps than pixels, the lowest and the highest rate within each pixel.
     """
     total = len(curve.rates)
-    stride = max(1, total // WIDTH)
+    if total <= WIDTH:
+        return [_place(curve, t + i, r) for t, r in enumerate(curve.rates) for i in (0, 1)]
     corners = []
-    for begin in range(0, total, stride):
-        rates = curve.rates[begin : begin + stride]
-        end = min(begin + stride, total)
-        first, last = (rates[0], rates[0]) if stride == 1 else (max(rates), min(rates))
-        corners += [_place(curve, begin, first), _place(curve, end, last)]
+    for begin, end in pairwise(i * total // WIDTH for i in range(WIDTH + 1)):
+        steps = range(begin, end)
+        lowest = min(steps, key=curve.rates.__getitem__)
+        highest = max(steps, key=curve.rates.__getitem__)
+        corners += [_place(curve, t, curve.rates[t]) for t in sorted((lowest, highest))]
     return corners
 
 
