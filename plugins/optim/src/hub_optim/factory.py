@@ -215,8 +215,10 @@ def _fit(info: OptimInfo, kwargs: dict[str, Any], allowed: set[str] | None) -> d
     absent = {"eps": not info.has_eps, "betas": not info.has_betas}
     kwargs = {key: value for key, value in kwargs.items() if not absent.get(key)}
     betas = kwargs.get("betas")
-    if betas is not None and len(betas) != info.num_betas:
-        raise ValueError(f"{info.name} takes {info.num_betas} betas, not {tuple(betas)}")
+    if betas is not None:
+        kwargs["betas"] = tuple(betas)  # on a command line they are a list
+        if len(betas) != info.num_betas:
+            raise ValueError(f"{info.name} takes {info.num_betas} betas, not {tuple(betas)}")
     if allowed is None:
         return kwargs
     harmless: Mapping[str, Any] = dict(foreach=False, fused=False, weight_decay=0.0)

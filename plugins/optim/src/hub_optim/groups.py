@@ -178,7 +178,9 @@ def members(
             "(hub.unfreeze(model) undoes hub.freeze)"
         )
     for tensor, names in aliases.items():
-        bias = exclude_1d and (tensor.ndim <= 1 or any(n.endswith(".bias") for n in names))
+        bias = exclude_1d and (
+            tensor.ndim <= 1 or any(n.rpartition(".")[2] == "bias" for n in names)
+        )
         yield Member(
             name=names[0],
             parameter=tensor,

@@ -228,7 +228,7 @@ def _save_png(curve: Curve, path: Path) -> None:
     font = ImageFont.load_default(14 * zoom)
     for point, text, anchor in labels(curve):
         pen.text((point.x * zoom, point.y * zoom), text, INK, font, anchor=anchor)
-    image.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS).save(path)
+    image.reduce(zoom).save(path)
 
 
 #: What SVG calls Pillow's anchors.
