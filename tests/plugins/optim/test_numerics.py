@@ -14,9 +14,9 @@ from trajectory import DIGESTS, TRACKS, trajectory
 from interim import create_optimizer_v2, get_optimizer_class
 
 RECORDED = json.loads(DIGESTS.read_text())
-# In parts of the displacement, and of the type's spacing at 1: in float32 a parameter near one
-# that moves little cannot tell more.
-TOLERANCES = {"float64": (1e-9, 1e-14), "float32": (1e-5, 5e-8)}
+# In parts of the displacement, and what rounding does to parameters of about 0.2: a parameter
+# that moves little tells no more in float32.
+TOLERANCES = {"float64": (1e-9, 1e-14), "float32": (1e-5, 1e-6)}
 
 
 @pytest.fixture(autouse=True)
