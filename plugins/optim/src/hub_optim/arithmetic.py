@@ -1,0 +1,248 @@
+"""One arithmetic for a tensor and for a list of tensors, so that an update is written once.
+
+Lanes are what an update works on: one tensor (a block of a parameter, or all of it), or a list of
+tensors that `torch._foreach_*` treats together. Numbers are what it works with: Python floats,
+tensors of no dimension, or, where a list has one number per tensor, a vector of them. Names follow
+torch: a trailing underscore changes the first argument in place.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+Lanes = Tensor | list[Tensor]
+Number = float | Tensor
+
+
+def plain(number: Number) -> Number:
+    """Return a number on the host as a float: kernels take it as an argument, not as an operand."""
+    if isinstance(number, Tensor) and number.ndim == 0 and number.device.type == "cpu":
+        return number if torch.compiler.is_compiling() else number.item()
+    return number
+
+
+def each(number: Number) -> float | Tensor | list[Tensor]:
+    """Return a number as what `_foreach` functions take: a vector as one number per tensor."""
+    number = plain(number)
+    return list(number.unbind()) if isinstance(number, Tensor) and number.ndim else number
+
+
+def scale_(x: Lanes, a: Number) -> None:
+    """X *= a."""
+    if isinstance(x, list):
+        torch._foreach_mul_(x, each(a))
+    else:
+        x.mul_(plain(a))
+
+
+def scale(x: Lanes, a: Number) -> Lanes:
+    """Return x * a."""
+    if isinstance(x, list):
+        return list(torch._foreach_mul(x, each(a)))
+    return x * plain(a)
+
+
+def shift_(x: Lanes, a: Number) -> None:
+    """X += a."""
+    if isinstance(x, list):
+        torch._foreach_add_(x, each(a))
+    else:
+        x.add_(plain(a))
+
+
+def add_(x: Lanes, y: Lanes, a: Number = 1.0) -> None:
+    """X += a * y."""
+    a = plain(a)
+    if isinstance(a, Tensor):
+        y, a = scale(y, a), 1.0
+    if isinstance(x, list):
+        torch._foreach_add_(x, y, alpha=a)
+    else:
+        x.add_(y, alpha=a)
+
+
+def add(x: Lanes, y: Lanes, a: Number = 1.0) -> Lanes:
+    """Return x + a * y."""
+    a = plain(a)
+    if isinstance(a, Tensor):
+        y, a = scale(y, a), 1.0
+    if isinstance(x, list):
+        return list(torch._foreach_add(x, y, alpha=a))
+    return torch.add(x, y, alpha=a)
+
+
+def sub(x: Lanes, y: Lanes) -> Lanes:
+    """Return x - y."""
+    return list(torch._foreach_sub(x, y)) if isinstance(x, list) else x - y
+
+
+def mul_(x: Lanes, y: Lanes) -> None:
+    """X *= y, element by element."""
+    if isinstance(x, list):
+        torch._foreach_mul_(x, y)
+    else:
+        x.mul_(y)
+
+
+def mul(x: Lanes, y: Lanes) -> Lanes:
+    """Return x * y, element by element."""
+    return list(torch._foreach_mul(x, y)) if isinstance(x, list) else x * y
+
+
+def div_(x: Lanes, y: Lanes) -> None:
+    """X /= y, element by element."""
+    if isinstance(x, list):
+        torch._foreach_div_(x, y)
+    else:
+        x.div_(y)
+
+
+def div(x: Lanes, y: Lanes) -> Lanes:
+    """Return x / y, element by element."""
+    return list(torch._foreach_div(x, y)) if isinstance(x, list) else x / y
+
+
+def lerp_(x: Lanes, y: Lanes, w: Number) -> None:
+    """X += w * (y - x): a moving average of y in x."""
+    w = plain(w)
+    if isinstance(w, Tensor):
+        add_(x, sub(y, x), w)
+    elif isinstance(x, list):
+        torch._foreach_lerp_(x, y, w)
+    else:
+        x.lerp_(y, w)
+
+
+def lerp(x: Lanes, y: Lanes, w: Number) -> Lanes:
+    """Return x + w * (y - x)."""
+    w = plain(w)
+    if isinstance(w, Tensor):
+        return add(x, sub(y, x), w)
+    if isinstance(x, list):
+        return list(torch._foreach_lerp(x, y, w))
+    return torch.lerp(x, y, w)
+
+
+def addcmul_(x: Lanes, y: Lanes, z: Lanes, a: Number = 1.0) -> None:
+    """X += a * y * z."""
+    a = plain(a)
+    if isinstance(a, Tensor):
+        add_(x, mul(y, z), a)
+    elif isinstance(x, list):
+        torch._foreach_addcmul_(x, y, z, value=a)
+    else:
+        x.addcmul_(y, z, value=a)
+
+
+def addcdiv_(x: Lanes, y: Lanes, z: Lanes, a: Number = 1.0) -> None:
+    """X += a * y / z."""
+    a = plain(a)
+    if isinstance(a, Tensor):
+        add_(x, div(y, z), a)
+    elif isinstance(x, list):
+        torch._foreach_addcdiv_(x, y, z, value=a)
+    else:
+        x.addcdiv_(y, z, value=a)
+
+
+def sqrt(x: Lanes) -> Lanes:
+    """Return the square root."""
+    return list(torch._foreach_sqrt(x)) if isinstance(x, list) else x.sqrt()
+
+
+def power(x: Lanes, exponent: float) -> Lanes:
+    """Return x ** exponent."""
+    return list(torch._foreach_pow(x, exponent)) if isinstance(x, list) else x.pow(exponent)
+
+
+def sign_(x: Lanes) -> None:
+    """X = -1, 0 or 1."""
+    if isinstance(x, list):
+        torch._foreach_sign_(x)
+    else:
+        x.sign_()
+
+
+def negative(x: Lanes) -> Lanes:
+    """Return -x."""
+    return list(torch._foreach_neg(x)) if isinstance(x, list) else -x
+
+
+def floor_(x: Lanes, lowest: Number) -> None:
+    """Raise what is below `lowest` to it."""
+    if isinstance(x, list):
+        torch._foreach_maximum_(x, each(lowest))
+    else:
+        x.clamp_(min=plain(lowest))
+
+
+def clamp_(x: Lanes, bound: Number) -> None:
+    """Keep x between -bound and bound."""
+    if isinstance(x, list):
+        torch._foreach_maximum_(x, each(-bound))
+        torch._foreach_minimum_(x, each(bound))
+    else:
+        x.clamp_(min=plain(-bound), max=plain(bound))
+
+
+def maximum_(x: Lanes, y: Lanes) -> None:
+    """X = the larger of x and y, element by element."""
+    if isinstance(x, list):
+        torch._foreach_maximum_(x, y)
+    else:
+        torch.maximum(x, y, out=x)
+
+
+def copy_(x: Lanes, y: Lanes) -> None:
+    """X = y."""
+    if isinstance(x, list):
+        torch._foreach_copy_(x, y)
+    else:
+        x.copy_(y)
+
+
+def clone(x: Lanes) -> Lanes:
+    """Return a copy."""
+    return [t.clone() for t in x] if isinstance(x, list) else x.clone()
+
+
+def total(x: Lanes) -> Tensor:
+    """Return the sum over a tensor; a vector of them for a list."""
+    return torch.stack([t.sum() for t in x]) if isinstance(x, list) else x.sum()
+
+
+def square_sum(x: Lanes) -> Tensor:
+    """Return the sum of squares over a tensor; a vector of them for a list."""
+    if isinstance(x, list):
+        return torch.stack(list(torch._foreach_norm(x))).square_()
+    # dot reads a vector once; norm and sum need twice its time on a CPU.
+    return torch.dot(x, x) if x.ndim == 1 else torch.linalg.vector_norm(x).square()
+
+
+def count(x: Lanes) -> Number:
+    """Return the number of elements; a vector of them for a list."""
+    if not isinstance(x, list):
+        return x.numel()
+    return torch.tensor([t.numel() for t in x], dtype=x[0].dtype, device=x[0].device)
+
+
+def agreeing(x: Lanes, y: Lanes) -> Lanes:
+    """Return 1 where x and y have the same sign and neither is 0, and 0 elsewhere."""
+    if not isinstance(x, list):
+        return (x * y > 0).to(x.dtype)
+    same = mul(x, y)
+    sign_(same)
+    floor_(same, 0.0)
+    return same
+
+
+def stacked(x: Lanes) -> Tensor:
+    """Return tensors of one element each as a vector; a single one as it is."""
+    return torch.stack([t.reshape(()) for t in x]) if isinstance(x, list) else x
+
+
+def store_(x: Lanes, values: Tensor) -> None:
+    """Undo `stacked`: X = values."""
+    copy_(x, [v.reshape(t.shape) for t, v in zip(x, values.unbind(), strict=True)]
+          if isinstance(x, list) else values)  # fmt: skip
