@@ -125,6 +125,8 @@ def test_keyword_that_an_optimizer_does_not_take_is_refused():
         create_optimizer_v2(network(), "adamw", epss=1)
     with pytest.raises(ValueError, match=r"adam takes 2 betas, not \(0.9, 0.99, 0.999\)"):
         create_optimizer_v2(network(), "adam", betas=(0.9, 0.99, 0.999))
+    with pytest.raises(ValueError, match=r"lion takes no 'capturabel'.*Did you mean capturable"):
+        create_optimizer_v2(network(), "lion", capturabel=True)
 
 
 def test_eps_and_betas_are_dropped_where_there_are_none():

@@ -11,7 +11,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
-from typing import Any, cast
+from typing import Any, Unpack, cast, get_args, get_origin, get_type_hints
 
 import torch
 from hub.suggest import did_you_mean
@@ -234,10 +234,18 @@ def _fit(info: OptimInfo, kwargs: dict[str, Any], allowed: set[str] | None) -> d
 
 def _keywords(cls: Callable[..., Optimizer]) -> set[str] | None:
     """Return the keywords of a constructor, or None if it takes any."""
-    parameters = list(inspect.signature(cls).parameters.values())
-    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
-        return None
-    return {p.name for p in parameters[1:]}
+    names: set[str] = set()
+    for parameter in list(inspect.signature(cls).parameters.values())[1:]:
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD:
+            names.add(parameter.name)
+            continue
+        # `**switches: Unpack[Switches]` says which; anything else says that all are welcome.
+        constructor = cls.__init__ if isinstance(cls, type) else cls  # type: ignore[misc]
+        annotation = get_type_hints(constructor).get(parameter.name)
+        if get_origin(annotation) is not Unpack:
+            return None
+        names |= get_type_hints(get_args(annotation)[0]).keys()
+    return names
 
 
 def _has_fused_kernel(cls: Callable[..., Optimizer], groups: Params) -> bool:
@@ -273,7 +281,7 @@ def _class_of(info: OptimInfo) -> Callable[..., Optimizer]:
     try:
         cls: Callable[..., Optimizer] = getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as e:
-        if e.name is None or e.name.partition(".")[0] != package:
+        if e.name != package:
             raise
         instead = INSTEAD.get(info.opt_class)
         hint = f"take {instead!r}, which is hub's own" if instead else f"pip install {package}"
