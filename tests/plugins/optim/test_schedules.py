@@ -129,6 +129,50 @@ def test_layer_scale_reaches_every_schedule():
         assert rates_of(scheduler) == [0.25 * BASE], sched
 
 
+def test_group_that_is_added_later_is_scheduled_too():
+    scheduler, _ = hub_optim.create_scheduler_v2(optimizer(), "cosine", num_epochs=10)
+    scheduler.step(3)
+    late = dict(params=[torch.nn.Parameter(torch.zeros(1))], lr=0.4)
+    scheduler.optimizer.add_param_group(late)
+    scheduler.step(5)
+    assert rates_of(scheduler) == pytest.approx([BASE / 2, 0.2])
+
+
+def test_warmup_may_be_a_part_of_an_epoch():
+    scheduler, epochs = hub_optim.create_scheduler_v2(
+        optimizer(),
+        "constant",
+        num_epochs=3,
+        warmup_epochs=0.5,
+        warmup_lr=0.0,
+        step_on_epochs=False,
+        updates_per_epoch=20,
+    )
+    rates = []
+    for update in (0, 5, 9, 10):
+        scheduler.step_update(update)
+        rates += rates_of(scheduler)
+    assert (epochs, rates) == (3, pytest.approx([0.0, BASE / 2, 0.9 * BASE, BASE]))
+
+
+def test_group_without_a_rate_is_named():
+    with pytest.raises(KeyError, match=r"momentum_x missing from param_groups\[0\]"):
+        hub_optim.Scheduler(optimizer(), schedules.Constant(), param_group_field="momentum_x")
+    with pytest.raises(KeyError, match="initial_lr missing"):
+        hub_optim.Scheduler(optimizer(), schedules.Constant(), initialize=False)
+
+
+def test_any_field_of_a_group_can_be_scheduled():
+    """Weight decay that grows, as self-supervised recipes have it."""
+    of_decay = optimizer(weight_decay=0.04)
+    scheduler = hub_optim.Scheduler(
+        of_decay, lambda base, t: base + 0.1 * t, param_group_field="weight_decay"
+    )
+    scheduler.step(3)
+    assert of_decay.param_groups[0]["weight_decay"] == pytest.approx(0.34)
+    assert of_decay.param_groups[0]["lr"] == BASE
+
+
 def test_none_leaves_the_optimizer_alone():
     assert hub_optim.create_scheduler_v2(optimizer(), "none", num_epochs=7) == (None, 7)
 
