@@ -209,6 +209,22 @@ def test_plateau_remembers_across_a_checkpoint():
     assert rates_of(second) == [BASE / 2]
 
 
+def test_plateau_counts_no_bad_epoch_while_it_cools_down():
+    scheduler = hub_optim.PlateauLRScheduler(optimizer(), 0.5, patience_t=0, cooldown_t=2)
+    rates = []
+    for epoch in range(1, 8):
+        scheduler.step(epoch, 0.5)
+        rates += rates_of(scheduler)
+    assert [rate / BASE for rate in rates] == [1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25]
+
+
+def test_plateau_stops_where_a_decay_would_change_nothing():
+    scheduler = hub_optim.PlateauLRScheduler(optimizer(lr=1e-8), patience_t=0)
+    for epoch in range(1, 4):
+        scheduler.step(epoch, 0.5)
+    assert rates_of(scheduler) == [1e-8]
+
+
 def test_plateau_does_not_step_without_a_metric():
     scheduler = hub_optim.PlateauLRScheduler(optimizer(), patience_t=0, mode="min")
     for epoch in range(1, 20):
@@ -257,6 +273,12 @@ def test_shortening_cycles_end_at_the_lowest_rate():
     schedule = schedules.Cosine(10, lr_min=1e-3, cycle_mul=0.5, cycle_limit=99)
     assert schedule(BASE, 19) < BASE
     assert [schedule(BASE, t) for t in (20, 21, 1000)] == [1e-3] * 3
+
+
+def test_falling_stable_phase_stops_at_the_lowest_rate():
+    schedule = schedules.WSD(1000, 10, lr_min=0.05, stable_fn="rsqrt", stable_timescale=10)
+    assert schedule(BASE, 10) > 0.05
+    assert [schedule(BASE, t) for t in (500, 995, 1000)] == [0.05] * 3
 
 
 def test_wsd_takes_a_function_for_its_decay():
