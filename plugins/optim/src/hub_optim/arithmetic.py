@@ -8,7 +8,7 @@ torch: a trailing underscore changes the first argument in place.
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -16,46 +16,41 @@ from torch import Tensor
 Lanes = TypeVar("Lanes", Tensor, list[Tensor])
 Number = float | Tensor
 
-
-def plain(number: Number) -> Any:
-    """Return a number on the host as a float, which kernels take along; others stay tensors."""
-    if isinstance(number, Tensor) and number.ndim == 0 and number.device.type == "cpu":
-        return number if torch.compiler.is_compiling() else number.item()
-    return number
+LATE = torch.tensor(1e30)  # a step so late that the moments need no correction any more
 
 
-def each(number: Number) -> Any:
-    """Return a number as what `_foreach` functions take: a vector as one number per tensor."""
-    number = plain(number)
-    return list(number.unbind()) if isinstance(number, Tensor) and number.ndim else number
+def each(number: Number, x: list[Tensor]) -> Any:
+    """Return a number as what `_foreach` functions take beside a list."""
+    if not isinstance(number, Tensor):
+        return number
+    return list(number.unbind()) if number.ndim else [number] * len(x)
 
 
 def scale_(x: Lanes, a: Number) -> None:
     """X *= a."""
     if isinstance(x, list):
-        torch._foreach_mul_(x, each(a))
+        torch._foreach_mul_(x, each(a, x))
     else:
-        x.mul_(plain(a))
+        x.mul_(a)
 
 
 def scale(x: Lanes, a: Number) -> Lanes:
     """Return x * a."""
     if isinstance(x, list):
-        return list(torch._foreach_mul(x, each(a)))
-    return x * plain(a)
+        return list(torch._foreach_mul(x, each(a, x)))
+    return x * a
 
 
 def shift_(x: Lanes, a: Number) -> None:
     """X += a."""
     if isinstance(x, list):
-        torch._foreach_add_(x, each(a))
+        torch._foreach_add_(x, each(a, x))
     else:
-        x.add_(plain(a))
+        x.add_(a)
 
 
 def add_(x: Lanes, y: Lanes, a: Number = 1.0) -> None:
     """X += a * y."""
-    a = plain(a)
     if isinstance(a, Tensor):
         y, a = scale(y, a), 1.0
     if isinstance(x, list):
@@ -66,7 +61,6 @@ def add_(x: Lanes, y: Lanes, a: Number = 1.0) -> None:
 
 def add(x: Lanes, y: Lanes, a: Number = 1.0) -> Lanes:
     """Return x + a * y."""
-    a = plain(a)
     if isinstance(a, Tensor):
         y, a = scale(y, a), 1.0
     if isinstance(x, list):
@@ -107,7 +101,6 @@ def div(x: Lanes, y: Lanes) -> Lanes:
 
 def lerp_(x: Lanes, y: Lanes, w: Number) -> None:
     """X += w * (y - x): a moving average of y in x."""
-    w = plain(w)
     if isinstance(w, Tensor):
         add_(x, sub(y, x), w)
     elif isinstance(x, list):
@@ -118,7 +111,6 @@ def lerp_(x: Lanes, y: Lanes, w: Number) -> None:
 
 def lerp(x: Lanes, y: Lanes, w: Number) -> Lanes:
     """Return x + w * (y - x)."""
-    w = plain(w)
     if isinstance(w, Tensor):
         return add(x, sub(y, x), w)
     if isinstance(x, list):
@@ -128,7 +120,6 @@ def lerp(x: Lanes, y: Lanes, w: Number) -> Lanes:
 
 def addcmul_(x: Lanes, y: Lanes, z: Lanes, a: Number = 1.0) -> None:
     """X += a * y * z."""
-    a = plain(a)
     if isinstance(a, Tensor):
         add_(x, mul(y, z), a)
     elif isinstance(x, list):
@@ -139,7 +130,6 @@ def addcmul_(x: Lanes, y: Lanes, z: Lanes, a: Number = 1.0) -> None:
 
 def addcdiv_(x: Lanes, y: Lanes, z: Lanes, a: Number = 1.0) -> None:
     """X += a * y / z."""
-    a = plain(a)
     if isinstance(a, Tensor):
         add_(x, div(y, z), a)
     elif isinstance(x, list):
@@ -158,6 +148,61 @@ def root(v: Lanes, eps: Number) -> Lanes:
     result = sqrt(v)
     shift_(result, eps)
     return result
+
+
+def adam_(
+    p: Lanes,
+    g: Lanes,
+    m: Lanes,
+    v: Lanes,
+    keep: Number,
+    weight1: Number,
+    beta2: Number,
+    weight2: Number,
+    eps: Number,
+    rate: Number,
+) -> None:
+    """Move both moments by g, and p to keep * p - rate * m / (sqrt(v) + eps)."""
+    if fusible(p, g, m, v) and isinstance(rate, float) and rate != 0:
+        fused_adam_(p, g, m, v, (1 - keep) / rate, weight1, beta2, eps, rate)
+        return
+    scale_(p, keep)
+    lerp_(m, g, weight1)
+    scale_(v, beta2)
+    addcmul_(v, g, g, weight2)
+    addcdiv_(p, m, root(v, eps), -rate)
+
+
+def fusible(*lanes: Lanes) -> bool:
+    """Return whether torch's fused kernels for a CPU take these lanes."""
+    return not torch.compiler.is_compiling() and all(
+        isinstance(x, Tensor)
+        and x.device.type == "cpu"
+        and x.dtype in (torch.float32, torch.float64)
+        and x.is_contiguous()
+        for x in lanes
+    )
+
+
+def fused_adam_(
+    p: Any, g: Any, m: Any, v: Any, decay: Any, weight1: Any, beta2: Any, eps: Any, rate: Any
+) -> None:
+    """Run torch's fused AdamW without its own corrections of the moments."""
+    torch._fused_adamw_(
+        [p],
+        [g],
+        [m],
+        [v],
+        [],
+        [LATE],
+        lr=rate,
+        beta1=1 - weight1,
+        beta2=beta2,
+        weight_decay=decay,
+        eps=eps,
+        amsgrad=False,
+        maximize=False,
+    )
 
 
 def power(x: Lanes, exponent: float) -> Lanes:
@@ -181,18 +226,18 @@ def negative(x: Lanes) -> Lanes:
 def floor_(x: Lanes, lowest: Number) -> None:
     """Raise what is below `lowest` to it."""
     if isinstance(x, list):
-        torch._foreach_maximum_(x, each(lowest))
+        torch._foreach_maximum_(x, each(lowest, x))
     else:
-        x.clamp_(min=plain(lowest))
+        x.clamp_(min=cast(Any, lowest))
 
 
 def clamp_(x: Lanes, bound: Number) -> None:
     """Keep x between -bound and bound."""
     if isinstance(x, list):
-        torch._foreach_maximum_(x, each(-bound))
-        torch._foreach_minimum_(x, each(bound))
+        torch._foreach_maximum_(x, each(-bound, x))
+        torch._foreach_minimum_(x, each(bound, x))
     else:
-        x.clamp_(min=plain(-bound), max=plain(bound))
+        x.clamp_(min=cast(Any, -bound), max=cast(Any, bound))
 
 
 def maximum_(x: Lanes, y: Lanes) -> None:
@@ -201,6 +246,11 @@ def maximum_(x: Lanes, y: Lanes) -> None:
         torch._foreach_maximum_(x, y)
     else:
         torch.maximum(x, y, out=x)
+
+
+def zeros(x: Lanes) -> Lanes:
+    """Return zeros of the same form."""
+    return [torch.zeros_like(t) for t in x] if isinstance(x, list) else torch.zeros_like(x)
 
 
 def copy_(x: Lanes, y: Lanes) -> None:
@@ -244,6 +294,30 @@ def agreeing(x: Lanes, y: Lanes) -> Lanes:
     sign_(same)
     floor_(same, 0.0)
     return same
+
+
+def at_least(number: Number, lowest: float) -> Number:
+    """Return the larger of both."""
+    return number.clamp(min=lowest) if isinstance(number, Tensor) else max(number, lowest)
+
+
+def at_most(number: Number, highest: float) -> Number:
+    """Return the smaller of both."""
+    return number.clamp(max=highest) if isinstance(number, Tensor) else min(number, highest)
+
+
+def choose(condition: bool | Tensor, yes: Number, no: Number) -> Number:
+    """Return one number or the other."""
+    if isinstance(condition, Tensor):
+        return torch.where(condition, yes, no)
+    return yes if condition else no
+
+
+def divide(x: Number, y: Number, otherwise: float) -> Number:
+    """Return x / y, and what is said otherwise where y is 0."""
+    if isinstance(x, Tensor) or isinstance(y, Tensor):
+        return torch.where(torch.as_tensor(y != 0), x / y, otherwise)
+    return x / y if y != 0 else otherwise
 
 
 def stacked(x: Lanes) -> Tensor:

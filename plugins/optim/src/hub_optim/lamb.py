@@ -6,19 +6,19 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Unpack
 
 import torch
-from torch import Tensor
 
 from hub_optim.arithmetic import (
     Lanes,
     Number,
+    adam_,
     add_,
-    addcmul_,
-    div,
-    lerp_,
-    root,
+    at_least,
+    at_most,
+    choose,
+    divide,
     scale,
-    scale_,
     square_sum,
+    zeros,
 )
 from hub_optim.engine import (
     BlockedOptimizer,
@@ -39,7 +39,6 @@ class LambConstants(NamedTuple):
     shrink: Number | None
     decay: Number | None
     coupled: float | None
-    beta1: float
     weight1: float
     averaging: bool
     beta2: float
@@ -110,13 +109,13 @@ class Lamb(BlockedOptimizer):
         """Return both moments."""
         return dict.fromkeys(["exp_avg", "exp_avg_sq"], torch.zeros_like)
 
-    def prepare(self) -> Tensor | None:
+    def prepare(self) -> Number | None:
         """Return by how much all gradients are scaled down."""
         highest = self.defaults["max_grad_norm"]
         if highest is None:
             return None
         norm = global_norm(self.param_groups)
-        return None if norm is None else (highest / norm).clamp(max=1.0)
+        return None if norm is None else 1 / at_least(norm / highest, 1.0)
 
     def constants(self, group: Group, tick: Tick) -> LambConstants:
         """Return the numbers of a step."""
@@ -127,7 +126,6 @@ class Lamb(BlockedOptimizer):
             shrink=tick.shared,
             decay=decay_rate(group, tick.lr) if decay and decoupled else None,
             coupled=decay if decay and not decoupled else None,
-            beta1=beta1,
             weight1=1 - beta1,
             averaging=group["grad_averaging"],
             beta2=beta2,
@@ -146,18 +144,13 @@ class Lamb(BlockedOptimizer):
         m, v = s["exp_avg"], s["exp_avg_sq"]
         if k.shrink is not None:
             g = scale(g, k.shrink)
-        if k.averaging:
-            lerp_(m, g, k.weight1)
-        else:
-            scale_(m, k.beta1)
-            add_(m, g)
-        scale_(v, k.beta2)
-        addcmul_(v, g, g, k.weight2)
-        u = div(m, root(v, k.eps))
+        if not k.averaging:
+            add_(m, g)  # b1 * (m + g) + (1 - b1) * g is the b1 * m + g that is asked for
+        u = zeros(p)
+        adam_(u, g, m, v, 1.0, k.weight1, k.beta2, k.weight2, k.eps, -k.scale)
         if k.caution:
             yield from cautious(u, g)
         del g  # pieces wait below until the whole parameter has been seen
-        scale_(u, k.scale)
         if k.decay is not None:
             add_(p, p, -k.decay)
         if k.coupled is not None:
@@ -169,7 +162,7 @@ class Lamb(BlockedOptimizer):
         add_(p, u, -rate)
 
 
-def trust_ratio(weights: Tensor, updates: Tensor, clip: bool) -> Tensor:
+def trust_ratio(weights: Number, updates: Number, clip: bool) -> Number:
     """Return the norm of weights by the norm of updates, and 1 where either is 0."""
-    ratio = torch.where((weights > 0) & (updates > 0), weights / updates, 1.0)
-    return ratio.clamp(max=1.0) if clip else ratio
+    ratio = choose(weights > 0, divide(weights, updates, 1.0), 1.0)
+    return at_most(ratio, 1.0) if clip else ratio
