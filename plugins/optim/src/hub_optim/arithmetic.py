@@ -8,21 +8,23 @@ torch: a trailing underscore changes the first argument in place.
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
 import torch
 from torch import Tensor
 
-Lanes = Tensor | list[Tensor]
+Lanes = TypeVar("Lanes", Tensor, list[Tensor])
 Number = float | Tensor
 
 
-def plain(number: Number) -> Number:
-    """Return a number on the host as a float: kernels take it as an argument, not as an operand."""
+def plain(number: Number) -> Any:
+    """Return a number on the host as a float, which kernels take along; others stay tensors."""
     if isinstance(number, Tensor) and number.ndim == 0 and number.device.type == "cpu":
         return number if torch.compiler.is_compiling() else number.item()
     return number
 
 
-def each(number: Number) -> float | Tensor | list[Tensor]:
+def each(number: Number) -> Any:
     """Return a number as what `_foreach` functions take: a vector as one number per tensor."""
     number = plain(number)
     return list(number.unbind()) if isinstance(number, Tensor) and number.ndim else number
@@ -151,6 +153,13 @@ def sqrt(x: Lanes) -> Lanes:
     return list(torch._foreach_sqrt(x)) if isinstance(x, list) else x.sqrt()
 
 
+def root(v: Lanes, eps: Number) -> Lanes:
+    """Return the square root of v, plus eps: what Adam and its relatives divide by."""
+    result = sqrt(v)
+    shift_(result, eps)
+    return result
+
+
 def power(x: Lanes, exponent: float) -> Lanes:
     """Return x ** exponent."""
     return list(torch._foreach_pow(x, exponent)) if isinstance(x, list) else x.pow(exponent)
@@ -244,5 +253,7 @@ def stacked(x: Lanes) -> Tensor:
 
 def store_(x: Lanes, values: Tensor) -> None:
     """Undo `stacked`: X = values."""
-    copy_(x, [v.reshape(t.shape) for t, v in zip(x, values.unbind(), strict=True)]
-          if isinstance(x, list) else values)  # fmt: skip
+    if isinstance(x, list):
+        torch._foreach_copy_(x, [v.reshape(t.shape) for t, v in zip(x, values, strict=True)])
+    else:
+        x.copy_(values)

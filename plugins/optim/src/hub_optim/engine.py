@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping
 from types import FunctionType
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypedDict, Unpack, cast
 
 import torch
 from torch import Tensor
@@ -38,6 +38,7 @@ from hub_optim.arithmetic import (
     mul_,
     negative,
     scale_,
+    square_sum,
     total,
 )
 
@@ -49,6 +50,15 @@ Fill = Callable[[Tensor], Tensor]
 BLOCK_BYTES = 1 << 19  # per tensor and thread: the best of 2**16 to 2**20 with 1 MiB of L2 cache
 LIST_ELEMENTS = 1 << 24  # per list: what bounds the temporaries of a step on an accelerator
 HALF = (torch.float16, torch.bfloat16)
+
+
+class Switches(TypedDict, total=False):
+    """How an optimizer runs, in the same words for all: see `BlockedOptimizer`."""
+
+    foreach: bool | None
+    maximize: bool
+    capturable: bool
+    compile: bool
 
 
 class Tick(NamedTuple):
@@ -69,6 +79,18 @@ class Tick(NamedTuple):
     kind: Hashable
     numbers: dict[str, Number]
     shared: Any
+
+
+class Together(NamedTuple):
+    """What parameters have in common that are updated together."""
+
+    step: Number
+    first: bool
+    kind: Hashable
+    numbers: tuple[tuple[str, Number], ...]
+    device: torch.device
+    dtype: torch.dtype
+    type: type
 
 
 class Lane(NamedTuple):
@@ -103,17 +125,18 @@ class BlockedOptimizer(Optimizer):
         self,
         params: Any,
         defaults: dict[str, Any],
-        *,
-        foreach: bool | None = None,
-        maximize: bool = False,
-        capturable: bool = False,
-        compile: bool = False,
+        **switches: Unpack[Switches],
     ) -> None:
         check_ranges(defaults)
         if defaults.get("corrected_weight_decay"):
             defaults["max_lr"] = highest_rate(defaults["lr"])
-        switches = dict(foreach=foreach, maximize=maximize, capturable=capturable, compile=compile)
-        super().__init__(params, defaults | switches)
+        if unknown := set(switches) - set(Switches.__annotations__):
+            raise TypeError(
+                f"{type(self).__name__} takes no {', '.join(sorted(unknown))}; it takes "
+                f"{', '.join([*defaults, *Switches.__annotations__])}"
+            )
+        off: Switches = dict(foreach=None, maximize=False, capturable=False, compile=False)
+        super().__init__(params, {**defaults, **off, **switches})
 
     # What a subclass says.
 
@@ -162,26 +185,28 @@ class BlockedOptimizer(Optimizer):
         for group in self.param_groups:
             lr = group["lr"] if stays_on_device(group) else float(group["lr"])
             for key, params in self._gather(group).items():
-                tick = Tick(key[0], lr, *key[1:3], dict(key[3]), shared)
+                tick = Tick(key.step, lr, key.first, key.kind, dict(key.numbers), shared)
+                if isinstance(shared, Tensor):
+                    tick = tick._replace(shared=shared.to(key.device))
                 k = self.constants(group, tick)
                 for p in params:
                     self.state[p].update(tick.numbers)
                 self._run([self._lane(p) for p in params], group, k)
         return loss
 
-    def _gather(self, group: Group) -> dict[Any, list[Tensor]]:
+    def _gather(self, group: Group) -> dict[Together, list[Tensor]]:
         """Return the parameters to update, those together that share all numbers."""
         params = [p for p in group["params"] if p.grad is not None]
         new = [self._begin(p, group) for p in params]
         steps = [self.state[p]["step"] for p in params]
         if steps:
             torch._foreach_add_(steps, 1)
-        together: dict[Any, list[Tensor]] = defaultdict(list)
+        together: dict[Together, list[Tensor]] = defaultdict(list)
         for p, first, step in zip(params, new, steps, strict=True):
             at = step if stays_on_device(group) else step.item()  # a tensor is equal to itself only
             numbers = tuple((name, self.state[p][name]) for name in self.numbers)
-            place = p.device, p.dtype, type(p) in (Tensor, torch.nn.Parameter)
-            together[at, first, self.kind(p), numbers, place].append(p)
+            key = Together(at, first, self.kind(p), numbers, p.device, p.dtype, type(p))
+            together[key].append(p)
         return together
 
     def _begin(self, p: Tensor, group: Group) -> bool:
@@ -275,6 +300,19 @@ def decay_rate(group: Group, lr: Number) -> Number:
     return rate * group["weight_decay"]
 
 
+def global_norm(groups: Iterable[Group]) -> Tensor | None:
+    """Return the norm of all gradients together, where the first of them is; None without any."""
+    grads = [p.grad for group in groups for p in group["params"] if p.grad is not None]
+    if not grads:
+        return None
+    grads = [torch.view_as_real(g) if g.is_complex() else g for g in grads]
+    if grads[0].device.type != "cpu":
+        norms = torch._foreach_norm(grads)
+        return torch.linalg.vector_norm(torch.stack([n.to(norms[0]) for n in norms]).float())
+    exact = [vector(g) if g.dtype not in HALF and is_dense(g) else g.float() for g in grads]
+    return torch.stack([square_sum(g) for g in exact]).sum().sqrt()
+
+
 def working(
     update: Callable[..., Sums | None],
     p: Lanes,
@@ -331,7 +369,7 @@ def flattened(lane: Lane) -> Lane:
     s = {}
     for name, t in lane.s.items():
         if t.shape == p.shape and t.stride() != p.stride():
-            t.set_(torch.empty_like(p, dtype=t.dtype).copy_(t))  # the memory format has changed
+            t.data = torch.empty_like(p, dtype=t.dtype).copy_(t)  # the memory format has changed
         s[name] = vector(t) if t.shape == p.shape else t
     return Lane(vector(p), vector(g), s)
 
@@ -360,9 +398,11 @@ def blocks(lane: Lane) -> Iterator[Lane]:
         yield lane
         return
     whole = lane.p.shape
-    cut = {n: t.split(size) for n, t in lane.s.items() if t.shape == whole}
+    cut = {n: torch.split(t, size) for n, t in lane.s.items() if t.shape == whole}
     one = {n: t for n, t in lane.s.items() if t.shape != whole}
-    for i, (p, g) in enumerate(zip(lane.p.split(size), lane.g.split(size), strict=True)):
+    for i, (p, g) in enumerate(
+        zip(torch.split(lane.p, size), torch.split(lane.g, size), strict=True)
+    ):
         yield Lane(p, g, {n: cut[n][i] for n in cut} | one)
 
 
@@ -404,7 +444,8 @@ def compiled(update: Callable[..., Sums | None]) -> Callable[..., None]:
 def as_tensors(k: NamedTuple, like: Tensor) -> Any:
     """Return constants with tensors for floats, which would be compiled in and change each step."""
     dtype = torch.float32 if like.dtype in HALF else like.dtype
-    return type(k)(*(torch.tensor(x, dtype=dtype) if isinstance(x, float) else x for x in k))
+    numbers = (torch.tensor(x, dtype=dtype) if isinstance(x, float) else x for x in k)
+    return cast(Any, type(k))(*numbers)
 
 
 def stays_on_device(group: Group) -> bool:

@@ -1,14 +1,33 @@
-"""Lion: the sign of a momentum (Chen et al. 2023, 2302.06675)."""
+"""Lion: steps by the sign of a momentum (Chen et al. 2023, 2302.06675)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import torch
 
 from hub_optim.arithmetic import Lanes, Number, add_, lerp, lerp_, scale_, sign_
-from hub_optim.engine import BlockedOptimizer, Fill, Group, Sums, Tick, cautious, decay_rate
+from hub_optim.engine import (
+    BlockedOptimizer,
+    Fill,
+    Group,
+    Sums,
+    Switches,
+    Tick,
+    cautious,
+    decay_rate,
+)
+
+
+class LionConstants(NamedTuple):
+    """Of one step: what is kept of weights, how far both averages move, the rate."""
+
+    keep: Number
+    step_weight: float
+    momentum_weight: float
+    lr: Number
+    caution: bool
 
 
 class Lion(BlockedOptimizer):
@@ -21,7 +40,7 @@ class Lion(BlockedOptimizer):
         weight_decay: decoupled.
         caution: leave out what disagrees with the gradient (2411.16085).
         corrected_weight_decay: decay by lr**2 / highest lr (2506.02285).
-        **switches: maximize, foreach, capturable, compile; see `BlockedOptimizer`.
+        **switches: foreach, maximize, capturable, compile; see `BlockedOptimizer`.
     """
 
     def __init__(
@@ -33,7 +52,7 @@ class Lion(BlockedOptimizer):
         weight_decay: float = 0.0,
         caution: bool = False,
         corrected_weight_decay: bool = False,
-        **switches: Any,
+        **switches: Unpack[Switches],
     ) -> None:
         defaults = dict(
             lr=lr,
@@ -56,22 +75,12 @@ class Lion(BlockedOptimizer):
 
     @staticmethod
     def update(p: Lanes, g: Lanes, s: Mapping[str, Lanes], k: LionConstants) -> Sums:
-        """Step, then move the momentum."""
+        """Decay, step, then move the momentum."""
         m = s["exp_avg"]
         scale_(p, k.keep)
-        u = lerp(m, g, k.weight)
+        u = lerp(m, g, k.step_weight)
         sign_(u)
         if k.caution:
             yield from cautious(u, g)
         add_(p, u, -k.lr)
         lerp_(m, g, k.momentum_weight)
-
-
-class LionConstants(NamedTuple):
-    """Of one step."""
-
-    keep: Number
-    weight: float
-    momentum_weight: float
-    lr: Number
-    caution: bool
