@@ -14,6 +14,7 @@ from hub_optim.arithmetic import (
     add_,
     addcdiv_,
     addcmul_,
+    at_least,
     clone,
     count,
     div,
@@ -140,7 +141,7 @@ class AdamWLegacy(BlockedOptimizer):
         if k.clip is not None:
             squares, size = yield square_sum(div(g, denominator)), count(g)
             rms = (squares / size) ** 0.5 * k.correction2
-            scale_(denominator, (rms / k.clip).clamp(min=1.0))
+            scale_(denominator, at_least(rms / k.clip, 1.0))
         u = lerp(m, g, k.weight1) if k.nesterov else m
         if k.caution:
             u = u if k.nesterov else clone(u)

@@ -8,7 +8,7 @@ torch: a trailing underscore changes the first argument in place.
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -17,45 +17,38 @@ Lanes = TypeVar("Lanes", Tensor, list[Tensor])
 Number = float | Tensor
 
 
-def plain(number: Number) -> Any:
-    """Return a number on the host as a float, which kernels take along; others stay tensors."""
-    if isinstance(number, Tensor) and number.ndim == 0 and number.device.type == "cpu":
-        return number if torch.compiler.is_compiling() else number.item()
-    return number
-
-
-def each(number: Number) -> Any:
-    """Return a number as what `_foreach` functions take: a vector as one number per tensor."""
-    number = plain(number)
-    return list(number.unbind()) if isinstance(number, Tensor) and number.ndim else number
+def each(number: Number, x: list[Tensor]) -> Any:
+    """Return a number as what `_foreach` functions take beside a list."""
+    if not isinstance(number, Tensor):
+        return number
+    return list(number.unbind()) if number.ndim else [number] * len(x)
 
 
 def scale_(x: Lanes, a: Number) -> None:
     """X *= a."""
     if isinstance(x, list):
-        torch._foreach_mul_(x, each(a))
+        torch._foreach_mul_(x, each(a, x))
     else:
-        x.mul_(plain(a))
+        x.mul_(a)
 
 
 def scale(x: Lanes, a: Number) -> Lanes:
     """Return x * a."""
     if isinstance(x, list):
-        return list(torch._foreach_mul(x, each(a)))
-    return x * plain(a)
+        return list(torch._foreach_mul(x, each(a, x)))
+    return x * a
 
 
 def shift_(x: Lanes, a: Number) -> None:
     """X += a."""
     if isinstance(x, list):
-        torch._foreach_add_(x, each(a))
+        torch._foreach_add_(x, each(a, x))
     else:
-        x.add_(plain(a))
+        x.add_(a)
 
 
 def add_(x: Lanes, y: Lanes, a: Number = 1.0) -> None:
     """X += a * y."""
-    a = plain(a)
     if isinstance(a, Tensor):
         y, a = scale(y, a), 1.0
     if isinstance(x, list):
@@ -66,7 +59,6 @@ def add_(x: Lanes, y: Lanes, a: Number = 1.0) -> None:
 
 def add(x: Lanes, y: Lanes, a: Number = 1.0) -> Lanes:
     """Return x + a * y."""
-    a = plain(a)
     if isinstance(a, Tensor):
         y, a = scale(y, a), 1.0
     if isinstance(x, list):
@@ -107,7 +99,6 @@ def div(x: Lanes, y: Lanes) -> Lanes:
 
 def lerp_(x: Lanes, y: Lanes, w: Number) -> None:
     """X += w * (y - x): a moving average of y in x."""
-    w = plain(w)
     if isinstance(w, Tensor):
         add_(x, sub(y, x), w)
     elif isinstance(x, list):
@@ -118,7 +109,6 @@ def lerp_(x: Lanes, y: Lanes, w: Number) -> None:
 
 def lerp(x: Lanes, y: Lanes, w: Number) -> Lanes:
     """Return x + w * (y - x)."""
-    w = plain(w)
     if isinstance(w, Tensor):
         return add(x, sub(y, x), w)
     if isinstance(x, list):
@@ -128,7 +118,6 @@ def lerp(x: Lanes, y: Lanes, w: Number) -> Lanes:
 
 def addcmul_(x: Lanes, y: Lanes, z: Lanes, a: Number = 1.0) -> None:
     """X += a * y * z."""
-    a = plain(a)
     if isinstance(a, Tensor):
         add_(x, mul(y, z), a)
     elif isinstance(x, list):
@@ -139,7 +128,6 @@ def addcmul_(x: Lanes, y: Lanes, z: Lanes, a: Number = 1.0) -> None:
 
 def addcdiv_(x: Lanes, y: Lanes, z: Lanes, a: Number = 1.0) -> None:
     """X += a * y / z."""
-    a = plain(a)
     if isinstance(a, Tensor):
         add_(x, div(y, z), a)
     elif isinstance(x, list):
@@ -181,18 +169,18 @@ def negative(x: Lanes) -> Lanes:
 def floor_(x: Lanes, lowest: Number) -> None:
     """Raise what is below `lowest` to it."""
     if isinstance(x, list):
-        torch._foreach_maximum_(x, each(lowest))
+        torch._foreach_maximum_(x, each(lowest, x))
     else:
-        x.clamp_(min=plain(lowest))
+        x.clamp_(min=cast(Any, lowest))
 
 
 def clamp_(x: Lanes, bound: Number) -> None:
     """Keep x between -bound and bound."""
     if isinstance(x, list):
-        torch._foreach_maximum_(x, each(-bound))
-        torch._foreach_minimum_(x, each(bound))
+        torch._foreach_maximum_(x, each(-bound, x))
+        torch._foreach_minimum_(x, each(bound, x))
     else:
-        x.clamp_(min=plain(-bound), max=plain(bound))
+        x.clamp_(min=cast(Any, -bound), max=cast(Any, bound))
 
 
 def maximum_(x: Lanes, y: Lanes) -> None:
@@ -244,6 +232,30 @@ def agreeing(x: Lanes, y: Lanes) -> Lanes:
     sign_(same)
     floor_(same, 0.0)
     return same
+
+
+def at_least(number: Number, lowest: float) -> Number:
+    """Return the larger of both."""
+    return number.clamp(min=lowest) if isinstance(number, Tensor) else max(number, lowest)
+
+
+def at_most(number: Number, highest: float) -> Number:
+    """Return the smaller of both."""
+    return number.clamp(max=highest) if isinstance(number, Tensor) else min(number, highest)
+
+
+def choose(condition: bool | Tensor, yes: Number, no: Number) -> Number:
+    """Return one number or the other."""
+    if isinstance(condition, Tensor):
+        return torch.where(condition, yes, no)
+    return yes if condition else no
+
+
+def divide(x: Number, y: Number, otherwise: float) -> Number:
+    """Return x / y, and what is said otherwise where y is 0."""
+    if isinstance(x, Tensor) or isinstance(y, Tensor):
+        return torch.where(torch.as_tensor(y != 0), x / y, otherwise)
+    return x / y if y != 0 else otherwise
 
 
 def stacked(x: Lanes) -> Tensor:

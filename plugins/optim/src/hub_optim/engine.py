@@ -21,9 +21,8 @@ yields what is to be summed and gets the sums back, whatever pieces it has been 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping
-from types import FunctionType
-from typing import Any, ClassVar, NamedTuple, TypedDict, Unpack, cast
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import Any, ClassVar, NamedTuple, TypedDict, Unpack
 
 import torch
 from torch import Tensor
@@ -33,23 +32,42 @@ from hub_optim.arithmetic import (
     Lanes,
     Number,
     agreeing,
-    copy_,
+    at_least,
     count,
     mul_,
-    negative,
     scale_,
     square_sum,
     total,
 )
+from hub_optim.lanes import (
+    HALF,
+    LIST_ELEMENTS,
+    Lane,
+    Sums,
+    adapted,
+    at_host,
+    is_dense,
+    run_blocks,
+    run_compiled,
+    run_lists,
+    run_whole,
+    vector,
+)
+
+__all__ = [
+    "BlockedOptimizer",
+    "Fill",
+    "Group",
+    "Sums",
+    "Switches",
+    "Tick",
+    "cautious",
+    "decay_rate",
+    "global_norm",
+]
 
 Group = dict[str, Any]
-State = Mapping[str, Any]
-Sums = Generator[tuple[Number, ...], tuple[Any, ...], None]
 Fill = Callable[[Tensor], Tensor]
-
-BLOCK_BYTES = 1 << 19  # per tensor and thread: the best of 2**16 to 2**20 with 1 MiB of L2 cache
-LIST_ELEMENTS = 1 << 24  # per list: what bounds the temporaries of a step on an accelerator
-HALF = (torch.float16, torch.bfloat16)
 
 
 class Switches(TypedDict, total=False):
@@ -91,14 +109,6 @@ class Together(NamedTuple):
     device: torch.device
     dtype: torch.dtype
     type: type
-
-
-class Lane(NamedTuple):
-    """One parameter, its gradient and its buffers, complex ones as real numbers."""
-
-    p: Tensor
-    g: Tensor
-    s: dict[str, Tensor]
 
 
 class BlockedOptimizer(Optimizer):
@@ -187,7 +197,7 @@ class BlockedOptimizer(Optimizer):
             for key, params in self._gather(group).items():
                 tick = Tick(key.step, lr, key.first, key.kind, dict(key.numbers), shared)
                 if isinstance(shared, Tensor):
-                    tick = tick._replace(shared=shared.to(key.device))
+                    tick = tick._replace(shared=shared.to(key.device))  # of other devices, too
                 k = self.constants(group, tick)
                 for p in params:
                     self.state[p].update(tick.numbers)
@@ -238,27 +248,19 @@ class BlockedOptimizer(Optimizer):
 
     def _run(self, lanes: list[Lane], group: Group, k: NamedTuple) -> None:
         """Update parameters that share all numbers, in the way that suits where they are."""
-        first, up = lanes[0].p, group["maximize"]
-        ordinary = type(first) in (Tensor, torch.nn.Parameter)
-        on_cpu = first.device.type == "cpu"
-        if torch.compiler.is_compiling() or not ordinary:
-            for lane in lanes:
-                finish([working(self.update, *lane, k, up)])
+        p, foreach = lanes[0].p, group["foreach"]
+        update = adapted(self.update, p, group["maximize"])
+        on_cpu = p.device.type == "cpu"
+        if torch.compiler.is_compiling() or not is_ordinary(p):
+            run_whole(update, lanes, k)
         elif group["compile"]:
-            kernel = compiled(type(self).update)
-            k = as_tensors(k, lanes[0].p)
-            for lane in lanes:
-                kernel(*lane if not self.splits else flattened(lane), k, up)
-        elif group["foreach"] or (group["foreach"] is None and not on_cpu):
-            for some in portions(lanes):
-                names = some[0].s
-                s = {n: [lane.s[n] for lane in some] for n in names}
-                p, g = [lane.p for lane in some], [lane.g for lane in some]
-                finish([working(self.update, p, g, s, k, up)])
+            run_compiled(update, lanes, k, self.splits)
+        elif foreach or (foreach is None and not on_cpu and self.splits):
+            run_lists(update, lanes, k, LIST_ELEMENTS)
+        elif on_cpu and self.splits:
+            run_blocks(update, lanes, k)
         else:
-            for lane in lanes:
-                pieces = blocks(flattened(lane)) if self.splits and on_cpu else [lane]
-                finish(working(self.update, *piece, k, up) for piece in pieces)
+            run_whole(update, lanes, k)
 
     # What is saved.
 
@@ -288,7 +290,7 @@ def cautious(u: Lanes, g: Lanes) -> Sums:
     sums = total(agree), count(agree)
     del agree  # the generator lives until the whole parameter has been seen; this need not
     kept, size = yield sums
-    scale_(u, (kept / size).clamp(min=1e-3).reciprocal())
+    scale_(u, 1 / at_least(kept / size, 1e-3))
 
 
 def decay_rate(group: Group, lr: Number) -> Number:
@@ -300,7 +302,7 @@ def decay_rate(group: Group, lr: Number) -> Number:
     return rate * group["weight_decay"]
 
 
-def global_norm(groups: Iterable[Group]) -> Tensor | None:
+def global_norm(groups: Iterable[Group]) -> Number | None:
     """Return the norm of all gradients together, where the first of them is; None without any."""
     grads = [p.grad for group in groups for p in group["params"] if p.grad is not None]
     if not grads:
@@ -310,142 +312,12 @@ def global_norm(groups: Iterable[Group]) -> Tensor | None:
         norms = torch._foreach_norm(grads)
         return torch.linalg.vector_norm(torch.stack([n.to(norms[0]) for n in norms]).float())
     exact = [vector(g) if g.dtype not in HALF and is_dense(g) else g.float() for g in grads]
-    return torch.stack([square_sum(g) for g in exact]).sum().sqrt()
+    return at_host(torch.stack([square_sum(g) for g in exact]).sum().sqrt())
 
 
-def working(
-    update: Callable[..., Sums | None],
-    p: Lanes,
-    g: Lanes,
-    s: Mapping[str, Lanes],
-    k: NamedTuple,
-    maximize: bool,
-) -> Sums:
-    """Run an update on what it can compute with: half precision goes through float32."""
-    if maximize:
-        g = negative(g)
-    exact = {"p": p, **s}
-    wide = {name: widened(x) for name, x in exact.items()}
-    sums = update(wide["p"], widened(g), {name: wide[name] for name in s}, k)
-    if sums is not None:
-        yield from sums
-    for name, x in exact.items():
-        if wide[name] is not x:
-            copy_(x, wide[name])
-
-
-def widened(x: Lanes) -> Lanes:
-    """Return half precision as float32 and anything else as it is."""
-    if isinstance(x, list):
-        return [t.float() for t in x] if x[0].dtype in HALF else x
-    return x.float() if x.dtype in HALF else x
-
-
-def finish(runs: Iterable[Sums]) -> None:
-    """Run the pieces of one parameter to their end, one after another from sum to sum."""
-    waiting, partial = [], []
-    for run in runs:
-        for value in run:
-            partial.append(value)
-            waiting.append(run)
-            break
-    while waiting:
-        sums = tuple(sum(column[1:], column[0]) for column in zip(*partial, strict=True))
-        running, waiting, partial = waiting, [], []
-        for run in running:
-            try:
-                partial.append(run.send(sums))
-            except StopIteration:
-                continue
-            waiting.append(run)
-
-
-def flattened(lane: Lane) -> Lane:
-    """Return a lane as vectors in the order of p's memory; as it is if p has holes there."""
-    p = lane.p
-    if not is_dense(p):
-        return lane
-    g = lane.g if lane.g.stride() == p.stride() else torch.empty_like(p).copy_(lane.g)
-    s = {}
-    for name, t in lane.s.items():
-        if t.shape == p.shape and t.stride() != p.stride():
-            t.data = torch.empty_like(p, dtype=t.dtype).copy_(t)  # the memory format has changed
-        s[name] = vector(t) if t.shape == p.shape else t
-    return Lane(vector(p), vector(g), s)
-
-
-def is_dense(t: Tensor) -> bool:
-    """Return whether the elements fill one stretch of memory, in whatever order."""
-    if t.is_contiguous():
-        return True
-    expected = 1
-    for stride, size in sorted(zip(t.stride(), t.shape, strict=True)):
-        if size > 1 and stride != expected:
-            return False
-        expected *= size
-    return True
-
-
-def vector(t: Tensor) -> Tensor:
-    """Return a dense tensor as a vector of the elements as they lie in memory."""
-    return t.detach().as_strided((t.numel(),), (1,))
-
-
-def blocks(lane: Lane) -> Iterator[Lane]:
-    """Cut a lane of vectors into pieces that fit the cache."""
-    size = BLOCK_BYTES // lane.p.element_size() * torch.get_num_threads()
-    if lane.p.numel() <= size or lane.p.ndim != 1:
-        yield lane
-        return
-    whole = lane.p.shape
-    cut = {n: torch.split(t, size) for n, t in lane.s.items() if t.shape == whole}
-    one = {n: t for n, t in lane.s.items() if t.shape != whole}
-    for i, (p, g) in enumerate(
-        zip(torch.split(lane.p, size), torch.split(lane.g, size), strict=True)
-    ):
-        yield Lane(p, g, {n: cut[n][i] for n in cut} | one)
-
-
-def portions(lanes: list[Lane]) -> Iterator[list[Lane]]:
-    """Cut a list of lanes where their elements become too many for one."""
-    some: list[Lane] = []
-    elements = 0
-    for lane in lanes:
-        if some and elements + lane.p.numel() > LIST_ELEMENTS:
-            yield some
-            some, elements = [], 0
-        some.append(lane)
-        elements += lane.p.numel()
-    yield some
-
-
-KERNELS: dict[Callable[..., Any], Callable[..., None]] = {}
-
-
-def compiled(update: Callable[..., Sums | None]) -> Callable[..., None]:
-    """Return a compiled function (p, g, s, k, maximize) that runs an update on whole tensors."""
-    if update not in KERNELS:
-
-        def kernel(
-            p: Tensor, g: Tensor, s: dict[str, Tensor], k: NamedTuple, maximize: bool
-        ) -> None:
-            finish([working(update, p, g, s, k, maximize)])
-
-        # torch.compile counts recompilations by code object; all optimizers share that of `kernel`.
-        own = FunctionType(
-            kernel.__code__.replace(co_name=update.__qualname__),
-            globals(),
-            closure=kernel.__closure__,
-        )
-        KERNELS[update] = torch.compile(own, dynamic=True, fullgraph=True)
-    return KERNELS[update]
-
-
-def as_tensors(k: NamedTuple, like: Tensor) -> Any:
-    """Return constants with tensors for floats, which would be compiled in and change each step."""
-    dtype = torch.float32 if like.dtype in HALF else like.dtype
-    numbers = (torch.tensor(x, dtype=dtype) if isinstance(x, float) else x for x in k)
-    return cast(Any, type(k))(*numbers)
+def is_ordinary(p: Tensor) -> bool:
+    """Return whether a parameter is a plain tensor; others, such as DTensors, go uncut."""
+    return type(p) in (Tensor, torch.nn.Parameter)
 
 
 def stays_on_device(group: Group) -> bool:

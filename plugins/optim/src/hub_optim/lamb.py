@@ -6,14 +6,17 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Unpack
 
 import torch
-from torch import Tensor
 
 from hub_optim.arithmetic import (
     Lanes,
     Number,
     add_,
     addcmul_,
+    at_least,
+    at_most,
+    choose,
     div,
+    divide,
     lerp_,
     root,
     scale,
@@ -110,13 +113,13 @@ class Lamb(BlockedOptimizer):
         """Return both moments."""
         return dict.fromkeys(["exp_avg", "exp_avg_sq"], torch.zeros_like)
 
-    def prepare(self) -> Tensor | None:
+    def prepare(self) -> Number | None:
         """Return by how much all gradients are scaled down."""
         highest = self.defaults["max_grad_norm"]
         if highest is None:
             return None
         norm = global_norm(self.param_groups)
-        return None if norm is None else (highest / norm).clamp(max=1.0)
+        return None if norm is None else 1 / at_least(norm / highest, 1.0)
 
     def constants(self, group: Group, tick: Tick) -> LambConstants:
         """Return the numbers of a step."""
@@ -169,7 +172,7 @@ class Lamb(BlockedOptimizer):
         add_(p, u, -rate)
 
 
-def trust_ratio(weights: Tensor, updates: Tensor, clip: bool) -> Tensor:
+def trust_ratio(weights: Number, updates: Number, clip: bool) -> Number:
     """Return the norm of weights by the norm of updates, and 1 where either is 0."""
-    ratio = torch.where((weights > 0) & (updates > 0), weights / updates, 1.0)
-    return ratio.clamp(max=1.0) if clip else ratio
+    ratio = choose(weights > 0, divide(weights, updates, 1.0), 1.0)
+    return at_most(ratio, 1.0) if clip else ratio

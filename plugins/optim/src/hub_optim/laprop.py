@@ -14,6 +14,7 @@ from hub_optim.arithmetic import (
     addcdiv_,
     addcmul_,
     clone,
+    divide,
     root,
     scale_,
 )
@@ -97,7 +98,7 @@ class LaProp(BlockedOptimizer):
             weight2=1 - beta2,
             eps=group["eps"] * correction2**0.5,
             gradient_rate=lr * (1 - beta1) * correction2**0.5,
-            rate=over(lr, rate),
+            rate=divide(lr, rate, 0.0),
             caution=group["caution"],
         )
 
@@ -114,10 +115,3 @@ class LaProp(BlockedOptimizer):
             yield from cautious(m, g)
         add_(p, m, -k.rate)
         add_(p, p, -k.decay)
-
-
-def over(lr: Number, average: Number) -> Number:
-    """Return lr / average, and 0 where every rate so far was 0."""
-    if isinstance(average, torch.Tensor):
-        return torch.where(average != 0, lr / average, 0.0)
-    return lr / average if average else 0.0

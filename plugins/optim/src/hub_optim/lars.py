@@ -6,9 +6,18 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Unpack
 
 import torch
-from torch import Tensor
 
-from hub_optim.arithmetic import Lanes, Number, add, add_, scale_, square_sum
+from hub_optim.arithmetic import (
+    Lanes,
+    Number,
+    add,
+    add_,
+    at_most,
+    choose,
+    divide,
+    scale_,
+    square_sum,
+)
 from hub_optim.engine import BlockedOptimizer, Fill, Group, Sums, Switches, Tick
 from hub_optim.sgdw import check_nesterov, moved
 
@@ -107,8 +116,8 @@ class Lars(BlockedOptimizer):
         add_(p, u, -k.lr)
 
 
-def trust_ratio(weights: Tensor, gradients: Tensor, k: LarsConstants) -> Tensor:
+def trust_ratio(weights: Number, gradients: Number, k: LarsConstants) -> Number:
     """Return the factor of a gradient from both norms, and 1 where either is 0."""
-    ratio = k.trust * weights / (gradients + weights * k.decay + k.eps)
-    ratio = torch.where((weights > 0) & (gradients > 0), ratio, 1.0)
-    return (ratio / k.lr).clamp(max=1.0) if k.trust_clip else ratio
+    norm = gradients + weights * k.decay + k.eps
+    ratio = choose((weights > 0) & (gradients > 0), divide(k.trust * weights, norm, 1.0), 1.0)
+    return at_most(divide(ratio, k.lr, 1.0), 1.0) if k.trust_clip else ratio

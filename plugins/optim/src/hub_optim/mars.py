@@ -14,6 +14,7 @@ from hub_optim.arithmetic import (
     add_,
     addcdiv_,
     addcmul_,
+    at_least,
     clone,
     copy_,
     lerp_,
@@ -143,7 +144,7 @@ class Mars(BlockedOptimizer):
         if k.clip:
             (squares,) = yield (square_sum(c),)
             c = clone(c) if c is g else c
-            scale_(c, (squares**0.5).clamp(min=1.0).reciprocal())
+            scale_(c, 1 / at_least(squares**0.5, 1.0))
         copy_(s["last_grad"], g)
         lerp_(m, c, k.weight1)
         if not k.sign:

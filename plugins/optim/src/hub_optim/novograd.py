@@ -92,7 +92,8 @@ class NvNovoGrad(BlockedOptimizer):
         m = s["exp_avg"]
         (squares,) = yield (square_sum(g),)
         before = stacked(s["exp_avg_sq"])
-        norm = torch.where(before == 0, squares, torch.lerp(squares, before, k.beta2))
+        moved = before * k.beta2 + squares * (1 - k.beta2)
+        norm = torch.where(before == 0, squares, moved)
         largest = torch.maximum(stacked(s["max_exp_avg_sq"]), norm) if k.amsgrad else norm
         scale_(m, k.beta1)
         add_(m, g, k.share / (largest**0.5 + k.eps))
