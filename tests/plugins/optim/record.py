@@ -1,12 +1,13 @@
 """Record where timm's optimizers take a small network: `digests.json`.
 
-    uv run --group reference python tests/plugins/optim/record.py
+    uv run --group reference --with opt-einsum python tests/plugins/optim/record.py
 
 Needs timm; the tests that read the file do not. What is compared of optimizers that draw random
 numbers (kron, adahessian) is the result of the same draws: both sides start from the same seed and
-draw in the same order. Muon's reference orthogonalises in bfloat16, whose products round
-differently from processor to processor; it is recorded with the same iteration in the parameters'
-precision (`against_timm.py` compares bfloat16 too, on one machine).
+draw in the same order. Two parts of the reference compute in less than the parameters' precision,
+and would give other numbers on another processor: muon's iteration in bfloat16, and kron's
+triangular solves in float32. They are recorded in the parameters' precision. (`against_timm.py`
+compares both as they are, on one machine.) Kron needs opt-einsum to end before long.
 
 Where the reference gives other numbers with `foreach` on than off, which is rounding aside never,
 the recorder stops.
@@ -22,6 +23,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import timm.optim
+import timm.optim.kron
 import timm.optim.muon
 import torch
 from optimizer_cases import CASES, Case
@@ -66,7 +68,7 @@ def _run(case: Case, kind: str, **options: Any) -> dict[str, dict[str, tuple]]:
     def make(params: list[dict[str, Any]]) -> torch.optim.Optimizer:
         return timm.optim.create_optimizer_v2(params, **case.arguments(), **options)
 
-    with muon_in_full_precision():
+    with full_precision():
         return trajectory(TRACKS[kind](), make, falling=case.falling)
 
 
@@ -81,20 +83,24 @@ def eager() -> Iterator[None]:
 
 
 @contextmanager
-def muon_in_full_precision() -> Iterator[None]:
-    """Let the reference orthogonalise in the precision of the parameters."""
-    module = timm.optim.muon
-    original = module.zeropower_via_newtonschulz
+def full_precision() -> Iterator[None]:
+    """Let muon's and kron's reference compute in the precision of the parameters."""
+    muon, kron = timm.optim.muon, timm.optim.kron
+    iterate, solve = muon.zeropower_via_newtonschulz, kron._solve_triangular_right
 
-    @functools.wraps(original)
+    @functools.wraps(iterate)
     def precise(matrix: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        return original(matrix, *args, dtype=matrix.dtype, **kwargs)
+        return iterate(matrix, *args, dtype=matrix.dtype, **kwargs)
 
-    module.zeropower_via_newtonschulz = precise
+    def exact(x: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
+        rows = x.reshape(-1, x.size(-1))
+        return torch.linalg.solve_triangular(a, rows, upper=True, left=False).reshape_as(x)
+
+    muon.zeropower_via_newtonschulz, kron._solve_triangular_right = precise, exact
     try:
         yield
     finally:
-        module.zeropower_via_newtonschulz = original
+        muon.zeropower_via_newtonschulz, kron._solve_triangular_right = iterate, solve
 
 
 def _rounded(told: dict[str, dict[str, tuple]], digits: int) -> dict[str, list[float]]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hub_optim.arithmetic import Number, add_, scale_
 from hub_optim.engine import Group, decay_rate
-from hub_optim.whole import State, WholeOptimizer, cautious_, squared, steps_taken
+from hub_optim.whole import State, WholeOptimizer, cautious_, like, squared, steps_taken
 
 DTYPES = {name: getattr(torch, name) for name in ("bfloat16", "float16", "float32")}
 
@@ -33,7 +33,7 @@ class AdafactorBigVision(WholeOptimizer):
         beta2_cap: the second moment keeps this much at most.
         momentum: share of the old momentum; None for none.
         momentum_dtype: of its state: "bfloat16", "float16", "float32" or the dtype.
-        eps: added to squared gradients; None for 1e-30, in half precision 1e-7.
+        eps: added to squared gradients; None for 1e-30.
         weight_decay: decoupled, times lr.
         clipping_threshold: highest root mean square of an update before the rate; None for any.
         unscaled_wd: do not multiply the decay by lr.
@@ -43,7 +43,7 @@ class AdafactorBigVision(WholeOptimizer):
         capturable: keep the step counters on the device: for CUDA graphs.
     """
 
-    own_precision: ClassVar[tuple[str, ...]] = ("exp_avg",)
+    own_precision: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq", "exp_avg_sq_r", "exp_avg_sq_c")
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class AdafactorBigVision(WholeOptimizer):
 
     def begin(self, p: Tensor, group: Group) -> State:
         """Return zeros for the moments, those of a factored parameter with a side of one."""
-        zeros = torch.zeros_like(p.real if p.is_complex() else p)
+        zeros = like(p.real if p.is_complex() else p, wide=True)
         sides = longest_sides(p.shape, group["min_dim_size_to_factor"])
         if sides is None:
             state = {"exp_avg_sq": zeros}
@@ -121,14 +121,13 @@ class AdafactorBigVision(WholeOptimizer):
     def _divided(self, g: Tensor, state: State, group: Group) -> Tensor:
         """Move the second moment and return the gradient divided by its root."""
         weight = forgetting(steps_taken(state, group), group)
-        square = squared(g).add_(smallest_square(state, group))
-        if "exp_avg_sq" in state:
-            v = _lerp_(state["exp_avg_sq"], square, weight)
-            return g * v.to(square.dtype).rsqrt()
-        row, col = longest_sides(g.shape, group["min_dim_size_to_factor"]) or (0, 1)
-        rows = _lerp_(state["exp_avg_sq_r"], square.mean(col, keepdim=True), weight)
-        cols = _lerp_(state["exp_avg_sq_c"], square.mean(row, keepdim=True), weight)
-        rows, cols = rows.to(square.dtype), cols.to(square.dtype)
+        square = squared(g).add_(1e-30 if group["eps"] is None else group["eps"])
+        sides = longest_sides(g.shape, group["min_dim_size_to_factor"])
+        if sides is None:
+            return g * state["exp_avg_sq"].lerp_(square, weight).rsqrt()
+        row, col = sides
+        rows = state["exp_avg_sq_r"].lerp_(square.mean(col, keepdim=True), weight)
+        cols = state["exp_avg_sq_c"].lerp_(square.mean(row, keepdim=True), weight)
         del square  # the update may take its memory
         return (g * (rows / rows.mean(row, keepdim=True)).rsqrt_()).mul_(cols.rsqrt())
 
@@ -149,14 +148,6 @@ def forgetting(step: Number, group: Group) -> Any:
     return max(least, max(step - group["decay_offset"], 1) ** -group["decay_rate"])
 
 
-def smallest_square(state: State, group: Group) -> float:
-    """Return what is added to squares, so that no root of zero divides."""
-    if group["eps"] is not None:
-        return float(group["eps"])
-    half = any(t.dtype == torch.float16 for n, t in state.items() if n.startswith("exp_avg_sq"))
-    return 1e-7 if half else 1e-30
-
-
 def as_dtype(value: str | torch.dtype) -> torch.dtype:
     """Return the dtype of a name.
 
@@ -169,6 +160,3 @@ def as_dtype(value: str | torch.dtype) -> torch.dtype:
         raise ValueError(f"momentum_dtype is {value!r}; it takes {', '.join(DTYPES)} or a dtype")
     return DTYPES[value]
 
-
-def _lerp_(state: Tensor, value: Tensor, weight: Any) -> Tensor:
-    return state.lerp_(value.to(state.dtype), weight)

@@ -6,23 +6,20 @@ Gradients must come with their graph: `loss.backward(create_graph=True)`.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from hub_optim.arithmetic import Number, addcdiv_, addcmul_, scale_
+from hub_optim.arithmetic import Number, addcdiv_, scale_
+from hub_optim.draws import DrawingOptimizer
 from hub_optim.engine import Group
-from hub_optim.whole import State, WholeOptimizer, like, steps_taken
-
-SEED = 2**31 - 1
+from hub_optim.whole import State, like, steps_taken
 
 
-class Adahessian(WholeOptimizer):
+class Adahessian(DrawingOptimizer):
     """AdaHessian.
-
-    Every process draws the same signs, whatever else it draws, and goes on with them where a
-    checkpoint left off.
 
     Args:
         params: parameters or groups of them.
@@ -41,7 +38,7 @@ class Adahessian(WholeOptimizer):
     """
 
     is_second_order = True
-    own_precision: ClassVar[tuple[str, ...]] = ()
+    seed = 2**31 - 1
 
     def __init__(
         self,
@@ -74,10 +71,14 @@ class Adahessian(WholeOptimizer):
             maximize=maximize,
         )
         super().__init__(params, defaults)
-        self._draws: dict[torch.device, Tensor] = {}
 
     def begin(self, p: Tensor, group: Group) -> State:
         """Return zeros for the moments and the estimate, whose age is counted beside."""
+        if p.is_complex():
+            raise ValueError(
+                f"Adahessian takes real parameters, but one of shape {tuple(p.shape)} is "
+                f"{p.dtype}; keep it as its real and imaginary parts (torch.view_as_real)"
+            )
         names = ("exp_avg", "exp_hessian_diag_sq", "hessian")
         return {name: like(p) for name in names} | {"age": 0}
 
@@ -127,3 +128,21 @@ class Adahessian(WholeOptimizer):
             for (_, state, n), z, hz in zip(due, signs, products, strict=True):
                 if sample < n:
                     state["hessian"].addcmul_(hz, z, value=1 / n)
+
+    def _signs(self, p: Tensor) -> Tensor:
+        """Return -1 or 1 for each element."""
+        bits = torch.randint(0, 2, p.shape, generator=self.generator(p.device), device=p.device)
+        return bits.to(p.dtype).mul_(2).sub_(1)
+
+    def update(self, p: Tensor, g: Tensor, state: State, group: Group, lr: Any) -> None:
+        """Decay, move both moments, step."""
+        (beta1, beta2), step = group["betas"], steps_taken(state, group)
+        h = state["hessian"]
+        if group["avg_conv_kernel"] and p.ndim == 4:
+            h = h.abs().mean((2, 3), keepdim=True)
+        scale_(p, 1 - lr * group["weight_decay"])
+        m, v = state["exp_avg"], state["exp_hessian_diag_sq"]
+        m.lerp_(g, 1 - beta1)
+        v.mul_(beta2).addcmul_(h, h, value=1 - beta2)
+        root = (v / (1 - beta2**step)).pow_(group["hessian_power"] / 2).add_(group["eps"])
+        addcdiv_(p, m, root, -lr / (1 - beta1**step))

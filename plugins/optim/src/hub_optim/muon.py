@@ -127,8 +127,8 @@ class Muon(WholeOptimizer):
     def update(self, p: Tensor, g: Tensor, state: State, group: Group, lr: Any) -> None:
         """Move the momentum, orthogonalise it, step."""
         buffer, beta = state["momentum_buffer"], group["momentum"]
-        buffer.lerp_(g.to(buffer.dtype), 1 - beta)
-        u = g.lerp(buffer.to(g.dtype), beta) if group["nesterov"] else buffer
+        buffer.lerp_(g, 1 - beta)
+        u = g.lerp(buffer, beta) if group["nesterov"] else buffer
         matrix = as_matrices(u, group["conv_mode"])
         u = orthogonalized(
             matrix,

@@ -90,12 +90,21 @@ class WholeOptimizer(Optimizer):
         state = self.state_of(p, group)
         state["step"] += 1
         g = self.gradient(p, group)
-        if p.dtype in HALF:
-            wide = p.float()
-            self.update(wide, g, state, group, lr)
-            p.copy_(wide)
-        else:
+        if p.dtype not in HALF:
             self.update(p, g, state, group, lr)
+            return
+        wide, exact = p.float(), {n: self._widened(n, value) for n, value in state.items()}
+        self.update(wide, g, exact, group, lr)
+        p.copy_(wide)
+        for name, value in exact.items():
+            if isinstance(value, Tensor):
+                state[name].copy_(value)
+            else:
+                state[name] = value
+
+    def _widened(self, name: str, value: Any) -> Any:
+        half = isinstance(value, Tensor) and value.dtype in HALF
+        return value.float() if half and name not in self.own_precision else value
 
     def state_of(self, p: Tensor, group: Group) -> State:
         """Return the state of a parameter, begun if it has none."""
