@@ -123,6 +123,20 @@ def test_hooks_of_the_caller_run_once_a_step():
     assert len(optimizer._optimizer_step_pre_hooks) == 2  # the caller's, and one of ours
 
 
+def test_class_of_an_apex_name_is_as_safe():
+    expected, _ = run("adam", contiguous, contiguous, steps=1)
+    parameter = nn.Parameter(channels_last(values()))
+    optimizer = hub_optim.get_optimizer_class("fusedadam")([parameter], lr=0.1, weight_decay=0.01)
+    parameter.grad = contiguous(values(1))
+    optimizer.step()
+    torch.testing.assert_close(parameter.detach(), expected, rtol=1e-12, atol=1e-14)
+
+
+def test_keywords_are_checked_as_torchs():
+    with pytest.raises(ValueError, match="fusedadam takes no 'amsgard'"):
+        create_optimizer_v2([nn.Parameter(torch.ones(2))], "fusedadam", amsgard=True)
+
+
 def test_optimizer_is_still_torchs():
     optimizer = create_optimizer_v2([nn.Parameter(torch.ones(2))], "adamw")
     assert isinstance(optimizer, torch.optim.AdamW)
