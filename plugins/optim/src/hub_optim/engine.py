@@ -1,0 +1,354 @@
+"""The engine under hub's own optimizers: an update is written once and run as the device likes it.
+
+An optimizer says which tensors it keeps (`buffers`), which numbers a step needs (`constants`) and
+what happens to the elements (`update`, in terms of `hub_optim.arithmetic`). The engine does the
+rest: it runs the update
+
+* on a CPU in blocks that fit its cache, so that a step passes each tensor through memory once
+  instead of once per operation;
+* on accelerators, or with `foreach=True`, on lists of tensors at once;
+* with `compile=True` as one kernel that torch.compile makes of it;
+
+and it takes care of complex numbers, half precision, memory formats, `maximize`, tensor learning
+rates, closures, and of states that resume exactly.
+
+An update that needs a sum over a whole parameter (a norm, a share of elements) is a generator: it
+yields what is to be summed and gets the sums back, whatever pieces it has been run on:
+
+    square_p, square_u = yield square_sum(p), square_sum(u)
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import Any, ClassVar, NamedTuple, TypedDict, Unpack
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from hub_optim.arithmetic import (
+    Lanes,
+    Number,
+    agreeing,
+    at_least,
+    count,
+    mul_,
+    scale_,
+    square_sum,
+    total,
+)
+from hub_optim.lanes import (
+    HALF,
+    LIST_ELEMENTS,
+    Lane,
+    Sums,
+    adapted,
+    at_host,
+    is_dense,
+    run_blocks,
+    run_compiled,
+    run_lists,
+    run_whole,
+    vector,
+)
+
+__all__ = [
+    "BlockedOptimizer",
+    "Fill",
+    "Group",
+    "Sums",
+    "Switches",
+    "Tick",
+    "cautious",
+    "decay_rate",
+    "global_norm",
+]
+
+Group = dict[str, Any]
+Fill = Callable[[Tensor], Tensor]
+
+
+class Switches(TypedDict, total=False):
+    """How an optimizer runs, in the same words for all: see `BlockedOptimizer`."""
+
+    foreach: bool | None
+    maximize: bool
+    capturable: bool
+    compile: bool
+
+
+class Tick(NamedTuple):
+    """What a step knows of the parameters that it updates together.
+
+    Args:
+        step: 1 for the first update of these parameters; a tensor where the host must not know it.
+        lr: the learning rate; a tensor where the host must not know it.
+        first: this is the first update.
+        kind: what `BlockedOptimizer.kind` said of them.
+        numbers: the scalar states; what `constants` changes in here is kept for the next step.
+        shared: what `BlockedOptimizer.prepare` returned.
+    """
+
+    step: Number
+    lr: Number
+    first: bool
+    kind: Hashable
+    numbers: dict[str, Number]
+    shared: Any
+
+
+class Together(NamedTuple):
+    """What parameters have in common that are updated together."""
+
+    step: Number
+    first: bool
+    kind: Hashable
+    numbers: tuple[tuple[str, Number], ...]
+    device: torch.device
+    dtype: torch.dtype
+    type: type
+
+
+class BlockedOptimizer(Optimizer):
+    """Base of hub's own optimizers; see the module for what a subclass says.
+
+    Args:
+        params: parameters or groups of them, as torch.optim takes them.
+        defaults: hyper-parameters of a group. `lr`, `weight_decay`, `eps`, `momentum` and `betas`
+            are checked; `corrected_weight_decay` keeps the rate given here as the highest one.
+        foreach: lists of tensors at once (True), one after another (False), or what suits (None).
+        maximize: go up the gradient.
+        capturable: keep the step counters on the device: for CUDA graphs.
+        compile: fuse the update into one kernel, made on the first step.
+
+    Raises:
+        ValueError: for a hyper-parameter out of its range.
+    """
+
+    numbers: ClassVar[Mapping[str, float]] = {}  # scalar states and what they start from
+    wide_state: ClassVar[bool] = False  # buffers in float32 where parameters are in half precision
+    splits: ClassVar[bool] = True  # the update takes a parameter in pieces without its shape
+
+    def __init__(
+        self,
+        params: Any,
+        defaults: dict[str, Any],
+        **switches: Unpack[Switches],
+    ) -> None:
+        check_ranges(defaults)
+        if defaults.get("corrected_weight_decay"):
+            defaults["max_lr"] = highest_rate(defaults["lr"])
+        if unknown := set(switches) - set(Switches.__annotations__):
+            raise TypeError(
+                f"{type(self).__name__} takes no {', '.join(sorted(unknown))}; it takes "
+                f"{', '.join([*defaults, *Switches.__annotations__])}"
+            )
+        off: Switches = dict(foreach=None, maximize=False, capturable=False, compile=False)
+        super().__init__(params, {**defaults, **off, **switches})
+
+    # What a subclass says.
+
+    def buffers(self, group: Group) -> Mapping[str, Fill]:
+        """Return the buffers of a parameter by name, each with what makes it: torch.zeros_like."""
+        raise NotImplementedError
+
+    def constants(self, group: Group, tick: Tick) -> NamedTuple:
+        """Return the numbers that one step of `update` needs, the same for every element."""
+        raise NotImplementedError
+
+    @staticmethod
+    def update(p: Lanes, g: Lanes, s: Mapping[str, Lanes], k: Any) -> Sums | None:
+        """Change parameters `p` and buffers `s` in place by gradients `g`, which stay as they are.
+
+        Written with `hub_optim.arithmetic` alone; a generator where it needs sums, see the module.
+        """
+        raise NotImplementedError
+
+    def kind(self, p: Tensor) -> Hashable:
+        """Return what sets parameters apart that need other constants: `p.ndim > 1`."""
+        return None
+
+    def prepare(self) -> Any:
+        """Return what all groups need to know of each other, before a step."""
+        return None
+
+    # What the engine does.
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update every parameter that has a gradient.
+
+        Args:
+            closure: computes the gradients again; its loss is returned.
+
+        Raises:
+            ValueError: if a gradient is sparse.
+        """
+        refuse_blind_capture(self)
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        shared = self.prepare()
+        for group in self.param_groups:
+            lr = group["lr"] if stays_on_device(group) else float(group["lr"])
+            for key, params in self._gather(group).items():
+                tick = Tick(key.step, lr, key.first, key.kind, dict(key.numbers), shared)
+                if isinstance(shared, Tensor):
+                    tick = tick._replace(shared=shared.to(key.device))  # of other devices, too
+                k = self.constants(group, tick)
+                for p in params:
+                    self.state[p].update(tick.numbers)
+                self._run([self._lane(p) for p in params], group, k)
+        return loss
+
+    def _gather(self, group: Group) -> dict[Together, list[Tensor]]:
+        """Return the parameters to update, those together that share all numbers."""
+        params = [p for p in group["params"] if p.grad is not None]
+        new = [self._begin(p, group) for p in params]
+        steps = [self.state[p]["step"] for p in params]
+        if steps:
+            torch._foreach_add_(steps, 1)
+        together: dict[Together, list[Tensor]] = defaultdict(list)
+        for p, first, step in zip(params, new, steps, strict=True):
+            at = step if stays_on_device(group) else step.item()  # a tensor is equal to itself only
+            numbers = tuple((name, self.state[p][name]) for name in self.numbers)
+            key = Together(at, first, self.kind(p), numbers, p.device, p.dtype, type(p))
+            together[key].append(p)
+        return together
+
+    def _begin(self, p: Tensor, group: Group) -> bool:
+        """Give a parameter its state; return whether it had none."""
+        if p.grad is not None and p.grad.layout != torch.strided:
+            raise ValueError(
+                f"{type(self).__name__} takes dense gradients, but the one of a parameter of shape "
+                f"{tuple(p.shape)} is {p.grad.layout}; use torch.optim.SparseAdam for it, or an "
+                f"nn.Embedding with sparse=False"
+            )
+        state = self.state[p]
+        if state:
+            return False
+        device = p.device if group["capturable"] else "cpu"
+        state["step"] = torch.zeros((), dtype=torch.float32, device=device)
+        state.update(self.numbers)
+        for name, fill in self.buffers(group).items():
+            buffer = fill(p.detach())
+            state[name] = buffer.float() if self.wide_state and p.dtype in HALF else buffer
+        return True
+
+    def _lane(self, p: Tensor) -> Lane:
+        assert p.grad is not None
+        state = {n: t for n, t in self.state[p].items() if n != "step" and n not in self.numbers}
+        if not p.is_complex():
+            return Lane(p, p.grad, state)
+        real = {n: torch.view_as_real(t) if t.is_complex() else t for n, t in state.items()}
+        return Lane(torch.view_as_real(p), torch.view_as_real(p.grad), real)
+
+    def _run(self, lanes: list[Lane], group: Group, k: NamedTuple) -> None:
+        """Update parameters that share all numbers, in the way that suits where they are."""
+        p, foreach = lanes[0].p, group["foreach"]
+        update = adapted(self.update, p, group["maximize"])
+        on_cpu = p.device.type == "cpu"
+        if torch.compiler.is_compiling() or not is_ordinary(p):
+            run_whole(update, lanes, k)
+        elif group["compile"]:
+            run_compiled(update, lanes, k, self.splits)
+        elif foreach or (foreach is None and not on_cpu and self.splits):
+            run_lists(update, lanes, k, LIST_ELEMENTS)
+        elif on_cpu and self.splits:
+            run_blocks(update, lanes, k)
+        else:
+            run_whole(update, lanes, k)
+
+    # What is saved.
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:
+            for name, value in self.defaults.items():
+                group.setdefault(name, value)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the state of an equal optimizer; the precision of its buffers is kept."""
+        super().load_state_dict(state_dict)
+        if not self.wide_state:
+            return
+        saved = [i for group in state_dict["param_groups"] for i in group["params"]]
+        params = [p for group in self.param_groups for p in group["params"]]
+        for index, p in zip(saved, params, strict=True):
+            for name, value in state_dict["state"].get(index, {}).items():
+                if isinstance(value, Tensor) and name != "step":  # torch narrows it to p's dtype
+                    self.state[p][name] = value.to(p.device, copy=True)
+
+
+def cautious(u: Lanes, g: Lanes) -> Sums:
+    """Keep of an update what agrees with the gradient, and make up for the rest (2411.16085)."""
+    agree = agreeing(u, g)
+    mul_(u, agree)
+    sums = total(agree), count(agree)
+    del agree  # the generator lives until the whole parameter has been seen; this need not
+    kept, size = yield sums
+    scale_(u, 1 / at_least(kept / size, 1e-3))
+
+
+def decay_rate(group: Group, lr: Number) -> Number:
+    """Return the share of a weight that decays in one step.
+
+    `corrected_weight_decay` lets it follow the square of the rate (2506.02285).
+    """
+    rate = lr**2 / group["max_lr"] if group.get("corrected_weight_decay") else lr
+    return rate * group["weight_decay"]
+
+
+def global_norm(groups: Iterable[Group]) -> Number | None:
+    """Return the norm of all gradients together, where the first of them is; None without any."""
+    grads = [p.grad for group in groups for p in group["params"] if p.grad is not None]
+    if not grads:
+        return None
+    grads = [torch.view_as_real(g) if g.is_complex() else g for g in grads]
+    if grads[0].device.type != "cpu":
+        norms = torch._foreach_norm(grads)
+        return torch.linalg.vector_norm(torch.stack([n.to(norms[0]) for n in norms]).float())
+    exact = [vector(g) if g.dtype not in HALF and is_dense(g) else g.float() for g in grads]
+    return at_host(torch.stack([square_sum(g) for g in exact]).sum().sqrt())
+
+
+def is_ordinary(p: Tensor) -> bool:
+    """Return whether a parameter is a plain tensor; others, such as DTensors, go uncut."""
+    return type(p) in (Tensor, torch.nn.Parameter)
+
+
+def stays_on_device(group: Group) -> bool:
+    """Return whether steps and rates must stay tensors: in graphs of torch.compile or CUDA."""
+    return bool(group["capturable"]) or torch.compiler.is_compiling()
+
+
+def refuse_blind_capture(optimizer: Optimizer) -> None:
+    """Raise in a CUDA graph that would record one step counter for ever."""
+    for name in ("_accelerator_graph_capture_health_check", "_cuda_graph_capture_health_check"):
+        if hasattr(Optimizer, name):
+            getattr(optimizer, name)()
+            return
+
+
+def highest_rate(lr: Number) -> float:
+    """Return the rate that corrected weight decay compares with."""
+    if float(lr) > 0:
+        return float(lr)
+    raise ValueError(
+        f"corrected_weight_decay compares each rate with the highest one, which is lr={lr}; build "
+        f"the optimizer with the highest rate of the schedule"
+    )
+
+
+def check_ranges(defaults: Mapping[str, Any]) -> None:
+    """Raise ValueError for a hyper-parameter out of its range."""
+    for name in ("lr", "weight_decay", "eps", "momentum"):
+        value = defaults.get(name)
+        if value is not None and not value >= 0:
+            raise ValueError(f"{name} is {value}; it must be 0 or more")
+    for i, beta in enumerate(defaults.get("betas") or ()):
+        if not 0 <= beta < 1:
+            raise ValueError(f"betas[{i}] is {beta}; it must be at least 0 and below 1")

@@ -1,0 +1,187 @@
+"""The base of optimizers that see a parameter as a whole: its shape, its rows, its norm.
+
+Where an update needs no more than the elements, `hub_optim.engine` runs it in blocks; what
+orthogonalises a matrix or keeps statistics of rows and columns is here, one parameter at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from hub_optim.arithmetic import Number
+from hub_optim.engine import (
+    HALF,
+    Group,
+    check_ranges,
+    highest_rate,
+    refuse_blind_capture,
+    stays_on_device,
+)
+
+State = dict[str, Any]
+
+
+class WholeOptimizer(Optimizer):
+    """Base of optimizers that update one parameter at a time.
+
+    A subclass says what a parameter's state begins as (`begin`) and what a step does (`update`).
+    Parameters in half precision are computed with in float32 and rounded once per step.
+
+    Args:
+        params: parameters or groups of them, as torch.optim takes them.
+        defaults: hyper-parameters of a group. `lr`, `weight_decay`, `eps`, `momentum` and `betas`
+            are checked; `corrected_weight_decay` keeps the rate given here as the highest one.
+
+    Raises:
+        ValueError: for a hyper-parameter out of its range.
+    """
+
+    # States that are not of the parameter's precision; torch would give them that on loading.
+    own_precision: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
+        check_ranges({name: value for name, value in defaults.items() if value is not None})
+        if defaults.get("corrected_weight_decay"):
+            defaults["max_lr"] = highest_rate(defaults["lr"])
+        defaults.setdefault("capturable", False)
+        super().__init__(params, defaults)
+
+    def begin(self, p: Tensor, group: Group) -> State:
+        """Return the first state of a parameter; `step` is added to it."""
+        raise NotImplementedError
+
+    def update(self, p: Tensor, g: Tensor, state: State, group: Group, lr: Any) -> None:
+        """Change a parameter and its state in place by its gradient `g`, which stays as it is."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update every parameter that has a gradient.
+
+        Args:
+            closure: computes the gradients again; its loss is returned.
+
+        Raises:
+            ValueError: if a gradient is sparse.
+        """
+        refuse_blind_capture(self)
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            ready = [p for p in group["params"] if p.grad is not None]
+            if ready:
+                self.update_group(ready, group, self.rate(group))
+        return loss
+
+    def update_group(self, params: list[Tensor], group: Group, lr: Any) -> None:
+        """Update parameters of one group, all of which have gradients."""
+        for p in params:
+            self.update_one(p, group, lr)
+
+    def update_one(self, p: Tensor, group: Group, lr: Any) -> None:
+        """Update one parameter: widen it, count the step, let the subclass work."""
+        state = self.state_of(p, group)
+        state["step"] += 1
+        g = self.gradient(p, group)
+        if p.dtype not in HALF:
+            self.update(p, g, state, group, lr)
+            return
+        wide, exact = p.float(), {n: self._widened(n, value) for n, value in state.items()}
+        self.update(wide, g, exact, group, lr)
+        p.copy_(wide)
+        for name, value in exact.items():
+            if isinstance(value, Tensor):
+                state[name].copy_(value)
+            else:
+                state[name] = value
+
+    def _widened(self, name: str, value: Any) -> Any:
+        half = isinstance(value, Tensor) and value.dtype in HALF
+        return value.float() if half and name not in self.own_precision else value
+
+    def state_of(self, p: Tensor, group: Group) -> State:
+        """Return the state of a parameter, begun if it has none."""
+        state: State = self.state[p]
+        if "step" not in state:
+            device = p.device if group["capturable"] else "cpu"
+            state["step"] = torch.zeros((), dtype=torch.float32, device=device)
+            state.update(self.begin(p.detach(), group))
+        return state
+
+    def gradient(self, p: Tensor, group: Group) -> Tensor:
+        """Return the gradient of what is minimized, in a precision to compute with."""
+        g = self.dense(p)
+        g = g.float() if g.dtype in HALF else g
+        return -g if group.get("maximize") else g
+
+    def dense(self, p: Tensor) -> Tensor:
+        """Return the gradient as it is, or raise if it is sparse."""
+        assert p.grad is not None
+        g = p.grad
+        if g.layout != torch.strided:
+            raise ValueError(
+                f"{type(self).__name__} takes dense gradients, but the one of a parameter of shape "
+                f"{tuple(p.shape)} is {g.layout}; use torch.optim.SparseAdam for it, or an "
+                f"nn.Embedding with sparse=False"
+            )
+        return g
+
+    def rate(self, group: Group) -> Any:
+        """Return the learning rate: a tensor only where the host must not know it."""
+        lr = group["lr"]
+        return lr if lr is None or stays_on_device(group) else float(lr)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:
+            for name, value in self.defaults.items():
+                group.setdefault(name, value)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the state of an equal optimizer; the precision of `own_precision` is kept."""
+        super().load_state_dict(state_dict)
+        saved = [index for group in state_dict["param_groups"] for index in group["params"]]
+        params = [p for group in self.param_groups for p in group["params"]]
+        for index, p in zip(saved, params, strict=True):
+            before = state_dict["state"].get(index, {})
+            for name in self.own_precision:
+                if name in before:
+                    self.state[p][name] = _moved(before[name], p.device)
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    """Return tensors, or lists of them, copied to a device in their own precision."""
+    if isinstance(value, list):
+        return [_moved(item, device) for item in value]
+    return value.to(device, copy=True) if isinstance(value, Tensor) else value
+
+
+def steps_taken(state: State, group: Group) -> Number:
+    """Return the number of the step: a tensor only where the host must not know it."""
+    step: Tensor = state["step"]
+    return step if stays_on_device(group) else step.item()
+
+
+def like(p: Tensor, *, wide: bool = False) -> Tensor:
+    """Return zeros for a state: in the parameter's precision, or at least float32."""
+    return torch.zeros_like(p, dtype=torch.float32 if wide and p.dtype in HALF else None)
+
+
+def squared(g: Tensor) -> Tensor:
+    """Return the squares of the elements' sizes: real numbers, in memory of their own."""
+    return torch.view_as_real(g).square().sum(-1) if g.is_complex() else g * g
+
+
+def cautious_(u: Tensor, g: Tensor) -> Tensor:
+    """Keep of an update, in place, what agrees with the gradient (2411.16085)."""
+    real = torch.view_as_real if u.is_complex() else Tensor.detach
+    agrees = (real(u) * real(g) > 0).to(real(u).dtype)
+    real(u).mul_(agrees.div_(agrees.mean().clamp_(min=1e-3)))
+    return u
