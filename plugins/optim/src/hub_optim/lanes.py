@@ -52,7 +52,8 @@ def run_blocks(update: Update, lanes: list[Lane], k: NamedTuple) -> None:
     small, large = by_size(lanes)
     run_lists(update, small, k, size)
     for lane in large:
-        finish(update(*piece, k) for piece in blocks(flattened(lane), size))
+        pieces = [lane] if lane.p.numel() <= size else blocks(flattened(lane), size)
+        finish(update(*piece, k) for piece in pieces)
 
 
 def run_compiled(update: Update, lanes: list[Lane], k: NamedTuple, splits: bool) -> None:
@@ -173,7 +174,7 @@ def vector(t: Tensor) -> Tensor:
 def blocks(lane: Lane, size: int) -> Iterator[tuple[Tensor, Tensor, dict[str, Tensor]]]:
     """Cut a lane of vectors into pieces of so many elements."""
     p, g, s = lane
-    if p.numel() <= size or p.ndim != 1:
+    if p.ndim != 1:
         yield lane
         return
     cut = {n: torch.split(t, size) for n, t in s.items() if t.shape == p.shape}
