@@ -339,7 +339,7 @@ def choose(condition: bool | Tensor, yes: Number, no: Number) -> Number:
 def divide(x: Number, y: Number, otherwise: float) -> Number:
     """Return x / y, and what is said otherwise where y is 0."""
     if isinstance(x, Tensor) or isinstance(y, Tensor):
-        return torch.where(torch.as_tensor(y != 0), x / y, otherwise)
+        return torch.where(torch.as_tensor(y) != 0, x / y, otherwise)
     return x / y if y != 0 else otherwise
 
 

@@ -215,8 +215,16 @@ def compiled(update: Update) -> Callable[..., None]:
     return KERNELS[inner]
 
 
+def fitted(k: NamedTuple, like: Tensor) -> Any:
+    """Return constants with their tensors in the precision that the update computes with."""
+    if not any(isinstance(x, Tensor) for x in k):
+        return k
+    dtype = torch.promote_types(like.real.dtype, torch.float32)
+    return cast(Any, type(k))(*(x.to(dtype) if isinstance(x, Tensor) else x for x in k))
+
+
 def as_tensors(k: NamedTuple, like: Tensor) -> Any:
     """Return constants with tensors for floats, which would be compiled in and change each step."""
-    dtype = torch.float32 if like.dtype in HALF else like.dtype
+    dtype = torch.promote_types(like.dtype, torch.float32)
     numbers = (torch.tensor(x, dtype=dtype) if isinstance(x, float) else x for x in k)
     return cast(Any, type(k))(*numbers)
