@@ -60,8 +60,8 @@ def run_compiled(update: Update, lanes: list[Lane], k: NamedTuple, splits: bool)
     """Run an update as one kernel per parameter; small ones in lists, which takes less time."""
     small, large = by_size(lanes) if splits else ([], lanes)
     run_lists(update, small, k, LIST_ELEMENTS)
-    kernel = compiled(update)
     tensors = as_tensors(k, lanes[0].p)
+    kernel = compiled(update, tensors, lanes[0].p)
     for lane in large:
         kernel(*flattened(lane) if splits else lane, tensors)
 
@@ -200,19 +200,21 @@ def portions(lanes: list[Lane], elements: int) -> Iterator[list[Lane]]:
 KERNELS: dict[Any, Callable[..., None]] = {}
 
 
-def compiled(update: Update) -> Callable[..., None]:
+def compiled(update: Update, k: NamedTuple, like: Tensor) -> Callable[..., None]:
     """Return a compiled function (p, g, s, k) that runs an update on whole tensors."""
     inner = update.args if isinstance(update, partial) else (update,)
-    if inner not in KERNELS:
+    fixed = (Tensor if isinstance(x, Tensor) else x for x in k)
+    key = (*inner, like.dtype, like.device, *fixed)
+    if key not in KERNELS:
 
         def kernel(p: Tensor, g: Tensor, s: dict[str, Tensor], k: NamedTuple) -> None:
             finish([update(p, g, s, k)])
 
-        # torch.compile counts recompilations by code object; all optimizers share that of `kernel`.
+        # torch.compile gives up a code object that it has compiled 8 times, so each has its own.
         code = kernel.__code__.replace(co_name=f"update_{len(KERNELS)}")
         own = FunctionType(code, globals(), closure=kernel.__closure__)
-        KERNELS[inner] = torch.compile(own, dynamic=True, fullgraph=True)
-    return KERNELS[inner]
+        KERNELS[key] = torch.compile(own, dynamic=True, fullgraph=True)
+    return KERNELS[key]
 
 
 def fitted(k: NamedTuple, like: Tensor) -> Any:
