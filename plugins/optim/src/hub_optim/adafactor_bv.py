@@ -43,7 +43,12 @@ class AdafactorBigVision(WholeOptimizer):
         capturable: keep the step counters on the device: for CUDA graphs.
     """
 
-    own_precision: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq", "exp_avg_sq_r", "exp_avg_sq_c")
+    own_precision: ClassVar[tuple[str, ...]] = (
+        "exp_avg",
+        "exp_avg_sq",
+        "exp_avg_sq_r",
+        "exp_avg_sq_c",
+    )
 
     def __init__(
         self,
@@ -159,4 +164,3 @@ def as_dtype(value: str | torch.dtype) -> torch.dtype:
     if value not in DTYPES:
         raise ValueError(f"momentum_dtype is {value!r}; it takes {', '.join(DTYPES)} or a dtype")
     return DTYPES[value]
-

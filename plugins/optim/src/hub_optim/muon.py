@@ -19,7 +19,8 @@ from torch import Tensor
 
 from hub_optim.adam import AdamConstants, AdamWLegacy
 from hub_optim.arithmetic import Number, add_, scale_
-from hub_optim.engine import Group, Lane, blocks, finish, flattened, portions, working
+from hub_optim.engine import Group
+from hub_optim.lanes import LIST_ELEMENTS, Lane, adapted, run_blocks, run_lists
 from hub_optim.orthogonal import Coefficients, coefficients, orthogonalized
 from hub_optim.whole import State, WholeOptimizer, like, steps_taken
 
@@ -167,15 +168,11 @@ class Muon(WholeOptimizer):
             together[step, p.device, p.dtype].append(_lane(p, self.dense(p), state))
         for (step, device, _), lanes in together.items():
             k = adam_constants(group, lr, step)
-            update, up = AdamWLegacy.update, group["maximize"]
-            if device.type == "cpu":
-                for lane in lanes:
-                    finish(working(update, *b, k, up) for b in blocks(flattened(lane)))
-                continue
-            for some in portions(lanes):
-                s = {name: [lane.s[name] for lane in some] for name in some[0].s}
-                p, g = [lane.p for lane in some], [lane.g for lane in some]
-                finish([working(update, p, g, s, k, up)])
+            update = adapted(AdamWLegacy.update, lanes[0].p, group["maximize"])
+            if device.type == "cpu" and not torch.compiler.is_compiling():
+                run_blocks(update, lanes, k)
+            else:
+                run_lists(update, lanes, k, LIST_ELEMENTS)
 
 
 _OPTIONS = (
@@ -236,18 +233,19 @@ def step_scale(shape: torch.Size, group: Group) -> float:
 def adam_constants(group: Group, lr: Any, step: Number) -> AdamConstants:
     """Return the numbers of one step of Adam."""
     beta1, beta2 = group["betas"]
+    correction2 = (1 - beta2**step) ** 0.5
     return AdamConstants(
         keep=1 - lr * group["weight_decay"],
         weight1=1 - beta1,
         beta2=beta2,
         weight2=1 - beta2,
-        eps=group["eps"],
-        root2=(1 - beta2**step) ** 0.5,
-        rate=lr / (1 - beta1**step),
+        eps=group["eps"] * correction2,
+        rate=lr * correction2 / (1 - beta1**step),
+        correction2=correction2,
+        clip=None,
         nesterov=group["nesterov"],
         caution=False,
         amsgrad=False,
-        clip=None,
     )
 
 

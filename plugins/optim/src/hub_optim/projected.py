@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from hub_optim.arithmetic import Number
-from hub_optim.engine import BLOCK_BYTES, Group
+from hub_optim.engine import Group
+from hub_optim.lanes import BLOCK_BYTES
 from hub_optim.whole import State, WholeOptimizer, like, steps_taken
 
 Rows = Mapping[str, Tensor]
@@ -268,7 +269,7 @@ def row_blocks(rows: Tensor) -> Iterator[slice]:
 
 def _order(t: Tensor, like: Tensor) -> list[int]:
     """Return dimensions as `like` has them in memory, channels first; t may have one more."""
-    inner = sorted(range(1, like.ndim), key=lambda i: -like.stride(i))
+    inner = sorted(range(1, like.ndim), key=like.stride, reverse=True)
     return [0, *inner, *range(like.ndim, t.ndim)]
 
 

@@ -15,13 +15,13 @@ from torch.optim import Optimizer
 
 from hub_optim.arithmetic import Number
 from hub_optim.engine import (
-    HALF,
     Group,
     check_ranges,
     highest_rate,
     refuse_blind_capture,
     stays_on_device,
 )
+from hub_optim.lanes import HALF
 
 State = dict[str, Any]
 
