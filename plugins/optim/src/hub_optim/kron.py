@@ -242,7 +242,7 @@ def learn(factors: Factors, seen: Tensor, noise: Tensor, group: Group) -> None:
         have, want = gram(white, i, q.ndim), gram(inverse.conj(), i, q.ndim)
         change, size = (have - want).mul_(group["precond_lr"]), have + want
         if q.ndim == 1:
-            q.sub_(change.mul_(q).div_(size.abs().amax() + TINY))
+            q.sub_(change * q / (size.abs().amax() + TINY))
         else:
             q.sub_(change.triu_().div_(spectral_norm_bound(size) + TINY) @ q)
 
