@@ -22,7 +22,7 @@ from trajectory import TRACKS, trajectory
 # In parts of the displacement after at most 50 steps. Larger where the reference computes in less
 # than the parameters' precision, which `record.py` names; in float32 a mask or a sign may turn.
 ALLOWED = {"float64": 1e-9, "float32": 2e-3}
-ROUGH = {"muon": 0.3, "kron": 1e-5, "laprop": 1e-6, "novograd": 1e-6, "radamlegacy": 1e-4}
+ROUGH = {"muon": 0.3, "kron": 1e-5, "laprop": 1e-6, "novograd": 1e-6, "radamlegacy": 2e-3}
 
 
 def main(wanted: list[str]) -> int:

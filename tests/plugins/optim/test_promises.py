@@ -17,8 +17,9 @@ from trajectory import FormulaTrack, advance, groups
 # One name of every class, and those whose options make another path.
 OWN = """
     adabelief radabelief adafactor cadafactor adafactorbv cadafactorbv adahessian adamp cadamp
-    adamuon adamwlegacy cadamw adan adanw adopt adoptw kron kronw lamb lambc laprop
-    lars larc lion clion madgrad madgradw mars muon nmuon nadamlegacy nadamw novograd radamlegacy rmsproptf sgdp sgdw
+    adamuon adamwlegacy cadamw adan adanw adopt adoptw kron kronw lamb lambc laprop lars larc
+    lion clion madgrad madgradw mars muon nmuon nadamlegacy nadamw novograd radamlegacy
+    rmsproptf sgdp sgdw
 """.split()
 TORCHS = "sgd adam adamw nadam radam adamax adadelta adagrad rmsprop".split()
 WRAPPED = ["lookahead_adamw", "lookahead_kron", "lookahead_lamb"]

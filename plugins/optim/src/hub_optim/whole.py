@@ -75,7 +75,7 @@ class WholeOptimizer(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            ready = [p for p in group["params"] if p.grad is not None]
+            ready = [p for p in group["params"] if p.grad is not None and p.numel()]
             if ready:
                 self.update_group(ready, group, self.rate(group))
         return loss
