@@ -221,3 +221,22 @@ def test_a_sparse_gradient_is_refused_with_a_reason(opt):
     p.grad = torch.ones(5, 6).to_sparse()
     with pytest.raises(ValueError, match="SparseAdam"):
         optimizer.step()
+
+
+# Slow to trace. Kron and adahessian decide on the host what to do next.
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Profiler record_function:UserWarning")
+@pytest.mark.parametrize("opt", ["adafactor", "adafactorbv", "adamp", "csgdp", "nadamuon"])
+def test_a_step_can_be_captured_with_rates_and_counters_as_tensors(opt):
+    captured, eager = FormulaTrack(), FormulaTrack()
+    optimizer = create_optimizer_v2(groups(captured), opt, lr=torch.tensor(0.01), weight_decay=0.05)
+    step = torch.compile(lambda: type(optimizer).step(optimizer), backend="eager")
+    try:
+        for number in range(1, 4):
+            captured.backward(number, create_graph=False)
+            step()
+    finally:
+        torch.compiler.reset()
+    other = create_optimizer_v2(groups(eager), opt, lr=0.01, weight_decay=0.05)
+    advance(eager, other, range(1, 4), falling=False)
+    assert_equal(captured, eager, **CLOSE)

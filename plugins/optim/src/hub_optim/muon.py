@@ -22,7 +22,7 @@ from hub_optim.arithmetic import Number, add_, scale_
 from hub_optim.engine import Group
 from hub_optim.lanes import LIST_ELEMENTS, Lane, adapted, run_blocks, run_lists
 from hub_optim.orthogonal import Coefficients, coefficients, orthogonalized
-from hub_optim.whole import State, WholeOptimizer, like, steps_taken
+from hub_optim.whole import State, WholeOptimizer, given, like, steps_taken
 
 LEAST_SIZE = 4  # of the smaller side of a matrix
 LARGEST_ASPECT = 128
@@ -93,7 +93,8 @@ class Muon(WholeOptimizer):
         maximize: bool = False,
         ns_dtype: torch.dtype | None = torch.bfloat16,
     ) -> None:
-        defaults = {name: value for name, value in locals().items() if name in _OPTIONS}
+        defaults = given(locals())
+        del defaults["adamw_lr"]
         check_choice("algo", algo, ALGORITHMS)
         check_choice("conv_mode", conv_mode, CONV_MODES)
         check_choice("adjust_lr_fn", adjust_lr_fn, (*SCALINGS[algo], None))
@@ -173,13 +174,6 @@ class Muon(WholeOptimizer):
                 run_blocks(update, lanes, k)
             else:
                 run_lists(update, lanes, k, LIST_ELEMENTS)
-
-
-_OPTIONS = (
-    "lr weight_decay momentum nesterov ns_steps ns_coefficients eps safety_factor adjust_lr_fn "
-    "conv_mode normalize_spatial fallback_lr_scale betas algo scale_eps capturable verbose "
-    "maximize ns_dtype"
-).split()
 
 
 def why_fall_back(p: Tensor, group: Group) -> str:

@@ -19,7 +19,7 @@ from torch import Tensor
 from hub_optim.arithmetic import Number, add_, scale_
 from hub_optim.engine import Group
 from hub_optim.lanes import BLOCK_BYTES, at_host
-from hub_optim.whole import State, WholeOptimizer, like, steps_taken
+from hub_optim.whole import State, WholeOptimizer, given, like, steps_taken
 
 Rows = Mapping[str, Tensor]
 Direct = Callable[[Tensor, Rows, Tensor], None]  # of a gradient, the moments, and what to write
@@ -114,18 +114,7 @@ class AdamP(Projected):
         maximize: bool = False,
         capturable: bool = False,
     ) -> None:
-        defaults = dict(
-            lr=lr,
-            betas=betas,
-            eps=eps,
-            weight_decay=weight_decay,
-            delta=delta,
-            wd_ratio=wd_ratio,
-            nesterov=nesterov,
-            caution=caution,
-            maximize=maximize,
-            capturable=capturable,
-        )
+        defaults = given(locals())
         super().__init__(params, defaults)
 
     def rates(self, group: Group, lr: Any, step: Number) -> tuple[Any, Any]:
@@ -184,19 +173,7 @@ class SGDP(Projected):
         maximize: bool = False,
         capturable: bool = False,
     ) -> None:
-        defaults = dict(
-            lr=lr,
-            momentum=momentum,
-            dampening=dampening,
-            weight_decay=weight_decay,
-            nesterov=nesterov,
-            eps=eps,
-            delta=delta,
-            wd_ratio=wd_ratio,
-            caution=caution,
-            maximize=maximize,
-            capturable=capturable,
-        )
+        defaults = given(locals())
         super().__init__(params, defaults)
 
     def rates(self, group: Group, lr: Any, step: Number) -> tuple[Any, Any]:
@@ -247,7 +224,8 @@ def as_rows(t: Tensor, like: Tensor) -> Tensor:
 def restore(t: Tensor, rows: Tensor, like: Tensor) -> None:
     """Write rows back where `as_rows` had to copy."""
     t = torch.view_as_real(t) if t.is_complex() else t
-    if rows.data_ptr() != t.data_ptr():
+    # What torch.compile traces has no address.
+    if torch.compiler.is_compiling() or rows.data_ptr() != t.data_ptr():
         target = t.permute(_order(t, like)) if like.ndim > 1 else t
         target.copy_(rows.view(target.shape))
 

@@ -91,7 +91,7 @@ class WholeOptimizer(Optimizer):
         state["step"] += 1
         g = self.gradient(p, group)
         if p.dtype not in HALF:
-            self.update(p, g, state, group, lr)
+            self.update(p.detach(), g, state, group, lr)  # torch.compile takes no views of leaves
             return
         wide, exact = p.float(), {n: self._widened(n, value) for n, value in state.items()}
         self.update(wide, g, exact, group, lr)
@@ -172,6 +172,12 @@ def steps_taken(state: State, group: Group) -> Number:
 def like(p: Tensor, *, wide: bool = False) -> Tensor:
     """Return zeros for a state: in the parameter's precision, or at least float32."""
     return torch.zeros_like(p, dtype=torch.float32 if wide and p.dtype in HALF else None)
+
+
+def given(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return a constructor's keywords from its `locals()`: what a group is to hold."""
+    beside = "self", "params", "__class__"
+    return {name: value for name, value in arguments.items() if name not in beside}
 
 
 def squared(g: Tensor) -> Tensor:
