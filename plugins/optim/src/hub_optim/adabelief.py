@@ -16,6 +16,7 @@ from hub_optim.arithmetic import (
     addcmul_,
     lerp_,
     maximum_,
+    normalised_step_,
     root,
     scale_,
     shift_,
@@ -125,6 +126,10 @@ class AdaBelief(BlockedOptimizer):
             g = add(g, p, k.coupled)
         lerp_(m, g, k.weight1)
         surprise = sub(g, m)
+        if k.adaptive is True and not k.amsgrad:
+            shift_(v, k.eps / k.beta2)  # so that beta 2 leaves eps of it
+            normalised_step_(p, surprise, m, v, 1.0, k.beta2, k.weight2, k.root_eps, k.rate)
+            return
         scale_(v, k.beta2)
         addcmul_(v, surprise, surprise, k.weight2)
         shift_(v, k.eps)

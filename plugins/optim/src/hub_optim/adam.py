@@ -10,6 +10,7 @@ import torch
 from hub_optim.arithmetic import (
     Lanes,
     Number,
+    adam_,
     add,
     add_,
     addcdiv_,
@@ -130,6 +131,12 @@ class AdamWLegacy(BlockedOptimizer):
     def update(p: Lanes, g: Lanes, s: Mapping[str, Lanes], k: AdamConstants) -> Sums:
         """Decay, move the moments, step."""
         m, v = s["exp_avg"], s["exp_avg_sq"]
+        if not (k.amsgrad or k.caution or k.clip is not None):
+            if k.nesterov:
+                lerp_(m, g, k.weight1)
+                m = clone(m)
+            adam_(p, g, m, v, k.keep, k.weight1, k.beta2, k.weight2, k.eps, k.rate)
+            return
         scale_(p, k.keep)
         lerp_(m, g, k.weight1)
         scale_(v, k.beta2)
@@ -300,10 +307,13 @@ class RAdamLegacy(BlockedOptimizer):
     def update(p: Lanes, g: Lanes, s: Mapping[str, Lanes], k: RAdamConstants) -> None:
         """Move the moments, decay, step."""
         m, v = s["exp_avg"], s["exp_avg_sq"]
+        add_(p, p, -k.decay)
+        if k.adaptive is True:
+            adam_(p, g, m, v, 1.0, k.weight1, k.beta2, k.weight2, k.eps, k.rate)
+            return
         lerp_(m, g, k.weight1)
         scale_(v, k.beta2)
         addcmul_(v, g, g, k.weight2)
-        add_(p, p, -k.decay)
         rectified_step_(p, m, v, k.eps, k.rate, k.adaptive)
 
 

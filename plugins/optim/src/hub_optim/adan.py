@@ -11,12 +11,10 @@ from hub_optim.arithmetic import (
     Lanes,
     Number,
     add,
-    addcdiv_,
-    addcmul_,
     clone,
     copy_,
     lerp_,
-    root,
+    normalised_step_,
     scale_,
     sub,
 )
@@ -35,7 +33,7 @@ from hub_optim.engine import (
 class AdanConstants(NamedTuple):
     """Of one step; weights are kept by one of two factors, before the step or after it."""
 
-    keep_before: Number | None
+    keep_before: Number
     keep_after: Number | None
     weight1: float
     weight2: float
@@ -44,7 +42,7 @@ class AdanConstants(NamedTuple):
     weight3: float
     eps: Number
     rate: Number
-    difference_rate: Number
+    difference_share: Number
     first: bool
     caution: bool
 
@@ -96,7 +94,7 @@ class Adan(BlockedOptimizer):
         decay, prox = decay_rate(group, tick.lr), not group["no_prox"]
         correction3 = (1 - beta3**t) ** 0.5
         return AdanConstants(
-            keep_before=None if prox else 1 - decay,
+            keep_before=1.0 if prox else 1 - decay,
             keep_after=1 / (1 + decay) if prox else None,
             weight1=1 - beta1,
             weight2=1 - beta2,
@@ -105,7 +103,7 @@ class Adan(BlockedOptimizer):
             weight3=1 - beta3,
             eps=group["eps"] * correction3,
             rate=tick.lr * correction3 / (1 - beta1**t),
-            difference_rate=tick.lr * correction3 * beta2 / (1 - beta2**t),
+            difference_share=beta2 * (1 - beta1**t) / (1 - beta2**t),
             first=tick.first,
             caution=group["caution"],
         )
@@ -121,15 +119,11 @@ class Adan(BlockedOptimizer):
         lerp_(m, g, k.weight1)
         lerp_(d, difference, k.weight2)
         foreseen = add(g, difference, k.beta2)
-        scale_(n, k.beta3)
-        addcmul_(n, foreseen, foreseen, k.weight3)
-        denominator = root(n, k.eps)
+        u = m
         if k.caution:
-            m = clone(m)
-            yield from cautious(m, g)
-        if k.keep_before is not None:
-            scale_(p, k.keep_before)
-        addcdiv_(p, m, denominator, -k.rate)
-        addcdiv_(p, d, denominator, -k.difference_rate)
+            u = clone(m)
+            yield from cautious(u, g)
+        u = add(u, d, k.difference_share)
+        normalised_step_(p, foreseen, u, n, k.keep_before, k.beta3, k.weight3, k.eps, k.rate)
         if k.keep_after is not None:
             scale_(p, k.keep_after)

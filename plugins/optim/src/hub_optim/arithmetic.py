@@ -16,6 +16,9 @@ from torch import Tensor
 Lanes = TypeVar("Lanes", Tensor, list[Tensor])
 Number = float | Tensor
 
+LATE = torch.tensor(1e30)  # a step so late that the moments need no correction any more
+NEXT_TO_NONE = 2.0**-53  # the lowest weight below that of nothing: 1 - 2**-53 is not 1
+
 
 def each(number: Number, x: list[Tensor]) -> Any:
     """Return a number as what `_foreach` functions take beside a list."""
@@ -148,6 +151,82 @@ def root(v: Lanes, eps: Number) -> Lanes:
     return result
 
 
+def adam_(
+    p: Lanes,
+    g: Lanes,
+    m: Lanes,
+    v: Lanes,
+    keep: Number,
+    weight1: Number,
+    beta2: Number,
+    weight2: Number,
+    eps: Number,
+    rate: Number,
+) -> None:
+    """Move both moments by g, and p to keep * p - rate * m / (sqrt(v) + eps)."""
+    if fusible(p, g, m, v) and isinstance(rate, float) and rate != 0:
+        fused_adam_(p, g, m, v, (1 - keep) / rate, weight1, beta2, eps, rate)
+        return
+    scale_(p, keep)
+    lerp_(m, g, weight1)
+    scale_(v, beta2)
+    addcmul_(v, g, g, weight2)
+    addcdiv_(p, m, root(v, eps), -rate)
+
+
+def normalised_step_(
+    p: Lanes,
+    r: Lanes,
+    u: Lanes,
+    v: Lanes,
+    keep: Number,
+    beta2: Number,
+    weight2: Number,
+    eps: Number,
+    rate: Number,
+) -> None:
+    """Move the second moment by r, and p to keep * p - rate * u / (sqrt(v) + eps)."""
+    if fusible(p, r, u, v) and isinstance(rate, float) and rate != 0:
+        fused_adam_(p, r, u, v, (1 - keep) / rate, NEXT_TO_NONE, beta2, eps, rate)
+        return
+    scale_(p, keep)
+    scale_(v, beta2)
+    addcmul_(v, r, r, weight2)
+    addcdiv_(p, u, root(v, eps), -rate)
+
+
+def fusible(*lanes: Lanes) -> bool:
+    """Return whether torch's fused kernels for a CPU take these lanes."""
+    return not torch.compiler.is_compiling() and all(
+        isinstance(x, Tensor)
+        and x.device.type == "cpu"
+        and x.dtype in (torch.float32, torch.float64)
+        and x.is_contiguous()
+        for x in lanes
+    )
+
+
+def fused_adam_(
+    p: Any, g: Any, m: Any, v: Any, decay: Any, weight1: Any, beta2: Any, eps: Any, rate: Any
+) -> None:
+    """Run torch's fused AdamW without its own corrections of the moments."""
+    torch._fused_adamw_(
+        [p],
+        [g],
+        [m],
+        [v],
+        [],
+        [LATE],
+        lr=rate,
+        beta1=1 - weight1,
+        beta2=beta2,
+        weight_decay=decay,
+        eps=eps,
+        amsgrad=False,
+        maximize=False,
+    )
+
+
 def power(x: Lanes, exponent: float) -> Lanes:
     """Return x ** exponent."""
     return list(torch._foreach_pow(x, exponent)) if isinstance(x, list) else x.pow(exponent)
@@ -191,6 +270,11 @@ def maximum_(x: Lanes, y: Lanes) -> None:
         torch.maximum(x, y, out=x)
 
 
+def zeros(x: Lanes) -> Lanes:
+    """Return zeros of the same form."""
+    return [torch.zeros_like(t) for t in x] if isinstance(x, list) else torch.zeros_like(x)
+
+
 def copy_(x: Lanes, y: Lanes) -> None:
     """X = y."""
     if isinstance(x, list):
@@ -213,8 +297,9 @@ def square_sum(x: Lanes) -> Tensor:
     """Return the sum of squares over a tensor; a vector of them for a list."""
     if isinstance(x, list):
         return torch.stack(list(torch._foreach_norm(x))).square_()
-    # dot reads a vector once; norm and sum need twice its time on a CPU.
-    return torch.dot(x, x) if x.ndim == 1 else torch.linalg.vector_norm(x).square()
+    if x.is_contiguous():  # on a CPU dot takes half the time of norm
+        return torch.dot(x.view(-1), x.view(-1))
+    return torch.linalg.vector_norm(x).square()
 
 
 def count(x: Lanes) -> Number:
@@ -254,7 +339,7 @@ def choose(condition: bool | Tensor, yes: Number, no: Number) -> Number:
 def divide(x: Number, y: Number, otherwise: float) -> Number:
     """Return x / y, and what is said otherwise where y is 0."""
     if isinstance(x, Tensor) or isinstance(y, Tensor):
-        return torch.where(torch.as_tensor(y != 0), x / y, otherwise)
+        return torch.where(torch.as_tensor(y) != 0, x / y, otherwise)
     return x / y if y != 0 else otherwise
 
 

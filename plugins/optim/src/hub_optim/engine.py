@@ -46,6 +46,7 @@ from hub_optim.lanes import (
     Sums,
     adapted,
     at_host,
+    fitted,
     is_dense,
     run_blocks,
     run_compiled,
@@ -198,7 +199,7 @@ class BlockedOptimizer(Optimizer):
                 tick = Tick(key.step, lr, key.first, key.kind, dict(key.numbers), shared)
                 if isinstance(shared, Tensor):
                     tick = tick._replace(shared=shared.to(key.device))  # of other devices, too
-                k = self.constants(group, tick)
+                k = fitted(self.constants(group, tick), params[0])
                 for p in params:
                     self.state[p].update(tick.numbers)
                 self._run([self._lane(p) for p in params], group, k)
@@ -206,14 +207,15 @@ class BlockedOptimizer(Optimizer):
 
     def _gather(self, group: Group) -> dict[Together, list[Tensor]]:
         """Return the parameters to update, those together that share all numbers."""
-        params = [p for p in group["params"] if p.grad is not None]
+        params = [p for p in group["params"] if p.grad is not None and p.numel()]
         new = [self._begin(p, group) for p in params]
         steps = [self.state[p]["step"] for p in params]
         if steps:
             torch._foreach_add_(steps, 1)
         together: dict[Together, list[Tensor]] = defaultdict(list)
         for p, first, step in zip(params, new, steps, strict=True):
-            at = step if stays_on_device(group) else step.item()  # a tensor is equal to itself only
+            # A tensor as a key is equal to itself only; in float32, 1 - 0.999**1 has 4 digits.
+            at = step.double() if stays_on_device(group) else step.item()
             numbers = tuple((name, self.state[p][name]) for name in self.numbers)
             key = Together(at, first, self.kind(p), numbers, p.device, p.dtype, type(p))
             together[key].append(p)
@@ -234,7 +236,7 @@ class BlockedOptimizer(Optimizer):
         state["step"] = torch.zeros((), dtype=torch.float32, device=device)
         state.update(self.numbers)
         for name, fill in self.buffers(group).items():
-            buffer = fill(p.detach())
+            buffer = fill(torch.view_as_real(p) if p.is_complex() else p)
             state[name] = buffer.float() if self.wide_state and p.dtype in HALF else buffer
         return True
 

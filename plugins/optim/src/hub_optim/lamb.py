@@ -10,18 +10,15 @@ import torch
 from hub_optim.arithmetic import (
     Lanes,
     Number,
+    adam_,
     add_,
-    addcmul_,
     at_least,
     at_most,
     choose,
-    div,
     divide,
-    lerp_,
-    root,
     scale,
-    scale_,
     square_sum,
+    zeros,
 )
 from hub_optim.engine import (
     BlockedOptimizer,
@@ -42,7 +39,6 @@ class LambConstants(NamedTuple):
     shrink: Number | None
     decay: Number | None
     coupled: float | None
-    beta1: float
     weight1: float
     averaging: bool
     beta2: float
@@ -130,7 +126,6 @@ class Lamb(BlockedOptimizer):
             shrink=tick.shared,
             decay=decay_rate(group, tick.lr) if decay and decoupled else None,
             coupled=decay if decay and not decoupled else None,
-            beta1=beta1,
             weight1=1 - beta1,
             averaging=group["grad_averaging"],
             beta2=beta2,
@@ -149,18 +144,13 @@ class Lamb(BlockedOptimizer):
         m, v = s["exp_avg"], s["exp_avg_sq"]
         if k.shrink is not None:
             g = scale(g, k.shrink)
-        if k.averaging:
-            lerp_(m, g, k.weight1)
-        else:
-            scale_(m, k.beta1)
-            add_(m, g)
-        scale_(v, k.beta2)
-        addcmul_(v, g, g, k.weight2)
-        u = div(m, root(v, k.eps))
+        if not k.averaging:
+            add_(m, g)  # b1 * (m + g) + (1 - b1) * g is the b1 * m + g that is asked for
+        u = zeros(p)
+        adam_(u, g, m, v, 1.0, k.weight1, k.beta2, k.weight2, k.eps, -k.scale)
         if k.caution:
             yield from cautious(u, g)
         del g  # pieces wait below until the whole parameter has been seen
-        scale_(u, k.scale)
         if k.decay is not None:
             add_(p, p, -k.decay)
         if k.coupled is not None:

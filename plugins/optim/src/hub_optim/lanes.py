@@ -6,7 +6,7 @@ What is here knows tensors and update functions, but no optimizers; see `hub_opt
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from functools import partial
+from functools import cache, partial
 from types import FunctionType
 from typing import Any, NamedTuple, cast
 
@@ -18,7 +18,7 @@ from hub_optim.arithmetic import Lanes, Number, copy_, negative
 Sums = Generator[tuple[Number, ...], tuple[Any, ...], None]
 Update = Callable[..., Sums | None]
 
-BLOCK_BYTES = 1 << 19  # per tensor and thread: the best of 2**16 to 2**20 with 1 MiB of L2 cache
+BLOCK_BYTES = 1 << 20  # per tensor and thread: the best of 2**16 to 2**22 with 1 MiB of L2 cache
 SMALL_ELEMENTS = 1 << 14  # below, calling an operation costs more than what it computes
 LIST_ELEMENTS = 1 << 24  # per list: what bounds the temporaries of a step on an accelerator
 HALF = (torch.float16, torch.bfloat16)
@@ -47,21 +47,33 @@ def run_lists(update: Update, lanes: list[Lane], k: NamedTuple, elements: int) -
 
 def run_blocks(update: Update, lanes: list[Lane], k: NamedTuple) -> None:
     """Run an update on pieces that fit the cache: parts of a large parameter, many small ones."""
+    keep_freed_memory()
     size = BLOCK_BYTES // lanes[0].p.element_size() * torch.get_num_threads()
     small, large = by_size(lanes)
     run_lists(update, small, k, size)
     for lane in large:
-        finish(update(*piece, k) for piece in blocks(flattened(lane), size))
+        pieces = [lane] if lane.p.numel() <= size else blocks(flattened(lane), size)
+        finish(update(*piece, k) for piece in pieces)
 
 
 def run_compiled(update: Update, lanes: list[Lane], k: NamedTuple, splits: bool) -> None:
     """Run an update as one kernel per parameter; small ones in lists, which takes less time."""
     small, large = by_size(lanes) if splits else ([], lanes)
     run_lists(update, small, k, LIST_ELEMENTS)
-    kernel = compiled(update)
     tensors = as_tensors(k, lanes[0].p)
+    kernel = compiled(update, tensors, lanes[0].p)
     for lane in large:
         kernel(*flattened(lane) if splits else lane, tensors)
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Let glibc keep what is freed, as it does once 32 MiB have been freed at once.
+
+    Until then it gives the temporaries of each block back to the system, and clearing the new
+    pages takes longer than the update. A training that frees activations gets there by itself.
+    """
+    torch.empty((1 << 25) - (1 << 14), dtype=torch.uint8)
 
 
 def by_size(lanes: list[Lane]) -> tuple[list[Lane], list[Lane]]:
@@ -162,7 +174,7 @@ def vector(t: Tensor) -> Tensor:
 def blocks(lane: Lane, size: int) -> Iterator[tuple[Tensor, Tensor, dict[str, Tensor]]]:
     """Cut a lane of vectors into pieces of so many elements."""
     p, g, s = lane
-    if p.numel() <= size or p.ndim != 1:
+    if p.ndim != 1:
         yield lane
         return
     cut = {n: torch.split(t, size) for n, t in s.items() if t.shape == p.shape}
@@ -188,23 +200,33 @@ def portions(lanes: list[Lane], elements: int) -> Iterator[list[Lane]]:
 KERNELS: dict[Any, Callable[..., None]] = {}
 
 
-def compiled(update: Update) -> Callable[..., None]:
+def compiled(update: Update, k: NamedTuple, like: Tensor) -> Callable[..., None]:
     """Return a compiled function (p, g, s, k) that runs an update on whole tensors."""
     inner = update.args if isinstance(update, partial) else (update,)
-    if inner not in KERNELS:
+    fixed = (Tensor if isinstance(x, Tensor) else x for x in k)
+    key = (*inner, like.dtype, like.device, *fixed)
+    if key not in KERNELS:
 
         def kernel(p: Tensor, g: Tensor, s: dict[str, Tensor], k: NamedTuple) -> None:
             finish([update(p, g, s, k)])
 
-        # torch.compile counts recompilations by code object; all optimizers share that of `kernel`.
+        # torch.compile gives up a code object that it has compiled 8 times, so each has its own.
         code = kernel.__code__.replace(co_name=f"update_{len(KERNELS)}")
         own = FunctionType(code, globals(), closure=kernel.__closure__)
-        KERNELS[inner] = torch.compile(own, dynamic=True, fullgraph=True)
-    return KERNELS[inner]
+        KERNELS[key] = torch.compile(own, dynamic=True, fullgraph=True)
+    return KERNELS[key]
+
+
+def fitted(k: NamedTuple, like: Tensor) -> Any:
+    """Return constants with their tensors in the precision that the update computes with."""
+    if not any(isinstance(x, Tensor) for x in k):
+        return k
+    dtype = torch.promote_types(like.real.dtype, torch.float32)
+    return cast(Any, type(k))(*(x.to(dtype) if isinstance(x, Tensor) else x for x in k))
 
 
 def as_tensors(k: NamedTuple, like: Tensor) -> Any:
     """Return constants with tensors for floats, which would be compiled in and change each step."""
-    dtype = torch.float32 if like.dtype in HALF else like.dtype
+    dtype = torch.promote_types(like.dtype, torch.float32)
     numbers = (torch.tensor(x, dtype=dtype) if isinstance(x, float) else x for x in k)
     return cast(Any, type(k))(*numbers)

@@ -11,12 +11,9 @@ from hub_optim.arithmetic import (
     Lanes,
     Number,
     add_,
-    addcdiv_,
-    addcmul_,
     clone,
     divide,
-    root,
-    scale_,
+    normalised_step_,
 )
 from hub_optim.engine import (
     BlockedOptimizer,
@@ -106,10 +103,8 @@ class LaProp(BlockedOptimizer):
     def update(p: Lanes, g: Lanes, s: Mapping[str, Lanes], k: LaPropConstants) -> Sums:
         """Move the moments, step, decay."""
         m, v = s["exp_avg"], s["exp_avg_sq"]
-        scale_(v, k.beta2)
-        addcmul_(v, g, g, k.weight2)
-        scale_(m, k.beta1)
-        addcdiv_(m, g, root(v, k.eps), k.gradient_rate)
+        rate = -k.gradient_rate
+        normalised_step_(m, g, clone(g), v, k.beta1, k.beta2, k.weight2, k.eps, rate)
         if k.caution:
             m = clone(m)
             yield from cautious(m, g)

@@ -10,6 +10,7 @@ import torch
 from hub_optim.arithmetic import (
     Lanes,
     Number,
+    adam_,
     add,
     add_,
     addcdiv_,
@@ -146,12 +147,15 @@ class Mars(BlockedOptimizer):
             c = clone(c) if c is g else c
             scale_(c, 1 / at_least(squares**0.5, 1.0))
         copy_(s["last_grad"], g)
+        if not (k.sign or k.caution):
+            adam_(p, c, m, v, k.keep, k.weight1, k.beta2, k.weight2, k.eps, k.rate)
+            return
         lerp_(m, c, k.weight1)
         if not k.sign:
             scale_(v, k.beta2)
             addcmul_(v, c, c, k.weight2)
         del c
-        u = clone(m) if k.caution or k.sign else m
+        u = clone(m)
         if k.caution:
             yield from cautious(u, g)
         scale_(p, k.keep)

@@ -110,4 +110,4 @@ class NvNovoGrad(BlockedOptimizer):
 
 def one_zero(p: torch.Tensor) -> torch.Tensor:
     """Return a tensor of one number, in float32 where the parameter is in half precision."""
-    return torch.zeros((), dtype=torch.promote_types(p.real.dtype, torch.float32), device=p.device)
+    return torch.zeros((), dtype=torch.promote_types(p.dtype, torch.float32), device=p.device)
