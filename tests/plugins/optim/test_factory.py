@@ -84,6 +84,30 @@ def test_every_name_of_ours_and_of_torch_makes_an_optimizer(name):
         assert optimizer.param_groups[0]["momentum"] == 0.9
 
 
+@pytest.mark.parametrize(
+    ("name", "plain", "letter"),
+    [
+        ("cadopt", "adopt", dict(caution=True)),
+        ("cnadamw", "nadamw", dict(caution=True)),
+        ("csgdw", "sgdw", dict(caution=True)),
+        ("clamb", "lamb", dict(caution=True)),
+        ("lionc", "lion", dict(corrected_weight_decay=True)),
+        ("lambw", "lamb", dict(decoupled_decay=True)),
+        ("lambc", "lamb", dict(trust_clip=True)),
+        ("larc", "lars", dict(trust_clip=True)),
+        ("nlars", "lars", dict(nesterov=True)),
+        ("nmuon", "muon", dict(nesterov=True)),
+        ("adanw", "adan", dict(no_prox=True)),
+        ("radabelief", "adabelief", dict(rectify=True)),
+        ("radamw", "radam", dict(decoupled_weight_decay=True)),
+    ],
+)
+def test_letters_of_a_name_mean_what_the_catalog_says(name, plain, letter):
+    info, base = map(hub_optim.get_optimizer_info, (name, plain))
+    assert info.opt_class == base.opt_class
+    assert dict(info.defaults) == dict(base.defaults) | letter
+
+
 def test_class_comes_with_what_its_name_stands_for():
     bound = hub_optim.get_optimizer_class("sgd")
     assert isinstance(bound, partial) and bound.keywords == dict(nesterov=True)
@@ -125,10 +149,14 @@ def test_keyword_that_an_optimizer_does_not_take_is_refused():
         create_optimizer_v2(network(), "adamw", epss=1)
     with pytest.raises(ValueError, match=r"adam takes 2 betas, not \(0.9, 0.99, 0.999\)"):
         create_optimizer_v2(network(), "adam", betas=(0.9, 0.99, 0.999))
+    with pytest.raises(ValueError, match=r"lion takes no 'capturabel'.*Did you mean capturable"):
+        create_optimizer_v2(network(), "lion", capturabel=True)
 
 
 def test_eps_and_betas_are_dropped_where_there_are_none():
     """A recipe passes them whatever the optimizer."""
+    [*_, group] = create_optimizer_v2(network(), "lion", eps=1e-8, betas=[0.8, 0.9]).param_groups
+    assert "eps" not in group and group["betas"] == (0.8, 0.9)
     group = create_optimizer_v2(network(), "sgd", lr=0.1, eps=1e-8, betas=(0.9, 0.9)).param_groups[
         0
     ]

@@ -70,7 +70,7 @@ def test_sketch_does_without_block_characters():
 
 def test_no_peak_is_lost_in_the_sketch():
     rates = [1.0] * 5000
-    rates[3333] = 2.0
+    rates[3400] = 2.0
     text = plotting.sketch(plotting.Curve(rates, 1, "peak"), columns=60)
     top = next(line for line in text.splitlines() if "│" in line)
     assert top.count("█") == 1

@@ -129,6 +129,50 @@ def test_layer_scale_reaches_every_schedule():
         assert rates_of(scheduler) == [0.25 * BASE], sched
 
 
+def test_group_that_is_added_later_is_scheduled_too():
+    scheduler, _ = hub_optim.create_scheduler_v2(optimizer(), "cosine", num_epochs=10)
+    scheduler.step(3)
+    late = dict(params=[torch.nn.Parameter(torch.zeros(1))], lr=0.4)
+    scheduler.optimizer.add_param_group(late)
+    scheduler.step(5)
+    assert rates_of(scheduler) == pytest.approx([BASE / 2, 0.2])
+
+
+def test_warmup_may_be_a_part_of_an_epoch():
+    scheduler, epochs = hub_optim.create_scheduler_v2(
+        optimizer(),
+        "constant",
+        num_epochs=3,
+        warmup_epochs=0.5,
+        warmup_lr=0.0,
+        step_on_epochs=False,
+        updates_per_epoch=20,
+    )
+    rates = []
+    for update in (0, 5, 9, 10):
+        scheduler.step_update(update)
+        rates += rates_of(scheduler)
+    assert (epochs, rates) == (3, pytest.approx([0.0, BASE / 2, 0.9 * BASE, BASE]))
+
+
+def test_group_without_a_rate_is_named():
+    with pytest.raises(KeyError, match=r"momentum_x missing from param_groups\[0\]"):
+        hub_optim.Scheduler(optimizer(), schedules.Constant(), param_group_field="momentum_x")
+    with pytest.raises(KeyError, match="initial_lr missing"):
+        hub_optim.Scheduler(optimizer(), schedules.Constant(), initialize=False)
+
+
+def test_any_field_of_a_group_can_be_scheduled():
+    """Weight decay that grows, as self-supervised recipes have it."""
+    of_decay = optimizer(weight_decay=0.04)
+    scheduler = hub_optim.Scheduler(
+        of_decay, lambda base, t: base + 0.1 * t, param_group_field="weight_decay"
+    )
+    scheduler.step(3)
+    assert of_decay.param_groups[0]["weight_decay"] == pytest.approx(0.34)
+    assert of_decay.param_groups[0]["lr"] == BASE
+
+
 def test_none_leaves_the_optimizer_alone():
     assert hub_optim.create_scheduler_v2(optimizer(), "none", num_epochs=7) == (None, 7)
 
@@ -163,6 +207,22 @@ def test_plateau_remembers_across_a_checkpoint():
     assert rates_of(second) == [BASE]
     second.step(5, 0.8)
     assert rates_of(second) == [BASE / 2]
+
+
+def test_plateau_counts_no_bad_epoch_while_it_cools_down():
+    scheduler = hub_optim.PlateauLRScheduler(optimizer(), 0.5, patience_t=0, cooldown_t=2)
+    rates = []
+    for epoch in range(1, 8):
+        scheduler.step(epoch, 0.5)
+        rates += rates_of(scheduler)
+    assert [rate / BASE for rate in rates] == [1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25]
+
+
+def test_plateau_stops_where_a_decay_would_change_nothing():
+    scheduler = hub_optim.PlateauLRScheduler(optimizer(lr=1e-8), patience_t=0)
+    for epoch in range(1, 4):
+        scheduler.step(epoch, 0.5)
+    assert rates_of(scheduler) == [1e-8]
 
 
 def test_plateau_does_not_step_without_a_metric():
@@ -213,6 +273,12 @@ def test_shortening_cycles_end_at_the_lowest_rate():
     schedule = schedules.Cosine(10, lr_min=1e-3, cycle_mul=0.5, cycle_limit=99)
     assert schedule(BASE, 19) < BASE
     assert [schedule(BASE, t) for t in (20, 21, 1000)] == [1e-3] * 3
+
+
+def test_falling_stable_phase_stops_at_the_lowest_rate():
+    schedule = schedules.WSD(1000, 10, lr_min=0.05, stable_fn="rsqrt", stable_timescale=10)
+    assert schedule(BASE, 10) > 0.05
+    assert [schedule(BASE, t) for t in (500, 995, 1000)] == [0.05] * 3
 
 
 def test_wsd_takes_a_function_for_its_decay():

@@ -11,14 +11,13 @@ import importlib
 import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
-from typing import Any, cast
+from typing import Any, Unpack, cast, get_args, get_origin, get_type_hints
 
-import torch
 from hub.suggest import did_you_mean
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils._foreach_utils import _get_fused_kernels_supported_devices
 
+from hub_optim import fused
 from hub_optim.compiling import compile_step
 from hub_optim.groups import (
     check_groups,
@@ -191,8 +190,10 @@ def _construct(info: OptimInfo, groups: Params, kwargs: dict[str, Any]) -> Optim
     compiles_itself = allowed is None or "compile" in allowed
     compiled = not compiles_itself and kwargs.pop("compile", False)
     kwargs = _fit(info, kwargs, allowed)
-    if not _chooses_form(kwargs) and _has_fused_kernel(cls, groups):
+    if not _chooses_form(kwargs) and fused.has_kernel(cls, list(_tensors(groups))):
         kwargs["fused"] = True  # as good as compiled, and there at once
+    if kwargs.get("fused"):
+        cls = fused.ALIGNED.get(cls, cls)
     optimizer = cls(groups, **kwargs)
     if compiled and not kwargs.get("fused"):
         compile_step(optimizer)
@@ -234,23 +235,18 @@ def _fit(info: OptimInfo, kwargs: dict[str, Any], allowed: set[str] | None) -> d
 
 def _keywords(cls: Callable[..., Optimizer]) -> set[str] | None:
     """Return the keywords of a constructor, or None if it takes any."""
-    parameters = list(inspect.signature(cls).parameters.values())
-    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
-        return None
-    return {p.name for p in parameters[1:]}
-
-
-def _has_fused_kernel(cls: Callable[..., Optimizer], groups: Params) -> bool:
-    """Return whether torch has a kernel that steps all these parameters at once."""
-    if not cls.__module__.startswith("torch.optim") or "fused" not in (_keywords(cls) or ()):
-        return False
-    devices = set(_get_fused_kernels_supported_devices())
-    if cls is torch.optim.Adagrad:
-        devices = {"cpu"}
-    return all(
-        type(p) in (Tensor, nn.Parameter) and p.is_floating_point() and p.device.type in devices
-        for p in _tensors(groups)
-    )
+    names: set[str] = set()
+    for parameter in list(inspect.signature(cls).parameters.values())[1:]:
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD:
+            names.add(parameter.name)
+            continue
+        # `**switches: Unpack[Switches]` says which; anything else says that all are welcome.
+        constructor = cls.__init__ if isinstance(cls, type) else cls  # type: ignore[misc]
+        annotation = get_type_hints(constructor).get(parameter.name)
+        if get_origin(annotation) is not Unpack:
+            return None
+        names |= get_type_hints(get_args(annotation)[0]).keys()
+    return names
 
 
 def _tensors(groups: Params) -> Iterable[Tensor]:
@@ -273,7 +269,7 @@ def _class_of(info: OptimInfo) -> Callable[..., Optimizer]:
     try:
         cls: Callable[..., Optimizer] = getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as e:
-        if e.name is None or e.name.partition(".")[0] != package:
+        if e.name != package:
             raise
         instead = INSTEAD.get(info.opt_class)
         hint = f"take {instead!r}, which is hub's own" if instead else f"pip install {package}"
@@ -282,4 +278,4 @@ def _class_of(info: OptimInfo) -> Callable[..., Optimizer]:
             f"{hint}",
             name=e.name,
         ) from e
-    return cls
+    return fused.ALIGNED.get(cls, cls) if info.defaults.get("fused") else cls

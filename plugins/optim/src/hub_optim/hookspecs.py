@@ -68,7 +68,8 @@ class ScheduleRequest:
         decay_rate: factor of a decay; poly: the power.
         min_lr: lowest rate, of schedules that go down to one.
         warmup_lr: rate at the start of the warm-up.
-        warmup_epochs: epochs in which the rate grows to that of the schedule.
+        warmup_epochs: epochs in which the rate grows to that of the schedule; half an epoch is
+            one that updates can follow.
         warmup_prefix: the schedule begins after the warm-up, not along with it.
         noise: where noise begins, or begins and ends, as shares of `num_epochs`; None for none.
         noise_pct: highest noise, as a share of the rate.
@@ -94,7 +95,7 @@ class ScheduleRequest:
     decay_rate: float = 0.1
     min_lr: float = 0.0
     warmup_lr: float = 1e-5
-    warmup_epochs: int = 0
+    warmup_epochs: float = 0
     warmup_prefix: bool = False
     noise: float | Sequence[float] | None = None
     noise_pct: float = 0.67
@@ -128,7 +129,7 @@ class ScheduleRequest:
         return self.num_epochs * self.steps_per_epoch
 
     @property
-    def warmup_t(self) -> int:
+    def warmup_t(self) -> float:
         """Length of the warm-up, in steps."""
         return self.warmup_epochs * self.steps_per_epoch
 

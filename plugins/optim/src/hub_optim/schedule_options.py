@@ -75,7 +75,7 @@ OPTIONS: dict[str, tuple[tuple[str, Any, Any, str], ...]] = {
         ("--lr-stable-timescale", float, None, "rsqrt: epochs; those of the warm-up if not given"),
     ),
     "warm-up": (
-        ("--warmup-epochs", int, 5, "length"),
+        ("--warmup-epochs", float, 5, "length"),
         ("--warmup-lr", float, 1e-5, "rate at its start"),
         ("--warmup-prefix", bool, False, "the schedule begins after it, not along with it"),
     ),

@@ -160,9 +160,10 @@ def total_epochs(request: ScheduleRequest, schedule: object) -> int:
     """Return how many epochs to train, with the warm-up, all cycles and the cool-down."""
     length = getattr(schedule, "length", None)
     if length is None:
-        return request.num_epochs + (request.warmup_epochs if request.warmup_prefix else 0)
+        warmup = request.warmup_epochs if request.warmup_prefix else 0
+        return math.floor(request.num_epochs + warmup)
     total = math.floor(length + request.cooldown_t)
-    return total if request.step_on_epochs else total // request.updates_per_epoch
+    return total // request.steps_per_epoch
 
 
 def resolve(target: str | Callable[..., Any]) -> Callable[..., Any]:

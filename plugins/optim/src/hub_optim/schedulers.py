@@ -24,8 +24,9 @@ from hub_optim.schedules import Noise, noise_of
 class Scheduler:
     """A schedule that is followed by the groups of an optimizer.
 
-    The rate of each group at this moment is its own rate, kept as `initial_lr`. Groups with
-    `lr_scale`, as layer decay makes them, get their rate times that.
+    The rate of each group at this moment is its own rate, kept as `initial_lr`; a group that is
+    added later brings its own. Groups with `lr_scale`, as layer decay makes them, get their rate
+    times that.
 
     Args:
         optimizer: it is only written to, never stepped.
@@ -56,14 +57,8 @@ class Scheduler:
         self.noise = noise
         self.metric: float | None = None
         self.t: int | None = None
-        initial = f"initial_{param_group_field}"
-        needed = param_group_field if initialize else initial
-        for i, group in enumerate(optimizer.param_groups):
-            if needed not in group:
-                raise KeyError(f"{needed} missing from param_groups[{i}] of the optimizer")
-            if initialize:
-                group.setdefault(initial, float(group[param_group_field]))
-        self.base_values = [float(group[initial]) for group in optimizer.param_groups]
+        self.base_values: list[float] = []
+        self._learn_groups(initialize=initialize)
         warmup_t = getattr(schedule, "warmup_t", 0)
         self.update_groups(schedule.warmup_lr_init if warmup_t else self.base_values)  # type: ignore[attr-defined]
 
@@ -119,8 +114,19 @@ class Scheduler:
         if t is not None:
             self._go_to(t)
 
+    def _learn_groups(self, *, initialize: bool = True) -> None:
+        """Note the rates of groups that are new: at first all, later those that were added."""
+        field, initial = self.param_group_field, f"initial_{self.param_group_field}"
+        needed = field if initialize else initial
+        for i, group in enumerate(self.optimizer.param_groups):
+            if needed not in group:
+                raise KeyError(f"{needed} missing from param_groups[{i}] of the optimizer")
+            if i >= len(self.base_values):
+                self.base_values.append(float(group.setdefault(initial, float(group[needed]))))
+
     def _go_to(self, t: int) -> None:
         self.t = t
+        self._learn_groups()
         self.update_groups(self.values_at(t))
 
     def _write(self, group: dict[str, Any], value: float) -> None:
@@ -239,7 +245,7 @@ class PlateauLRScheduler(Scheduler):
         threshold: float = 1e-4,
         cooldown_t: int = 0,
         *,
-        warmup_t: int = 0,
+        warmup_t: float = 0,
         warmup_lr_init: float = 0.0,
         lr_min: float = 0.0,
         mode: str = "max",
@@ -273,6 +279,7 @@ class PlateauLRScheduler(Scheduler):
     def step(self, epoch: int, metric: float | None = None) -> None:
         """Set the rates for an epoch; `metric` is that of the one before."""
         self.metric, self.t = metric, epoch
+        self._learn_groups()
         if epoch <= self.warmup_t:
             self.update_groups([self.schedule(base, epoch) for base in self.base_values])
             return
