@@ -37,7 +37,7 @@ class Case:
         opt: a name of the registry, which may have the prefix `lookahead_`.
         options: keywords of `create_optimizer_v2` beside lr and weight_decay.
         falling: the learning rate falls from step to step; not so where the optimizer sets it.
-        tracks: float32 is left out where a rounding can turn a decision.
+        tracks: what it is recorded on; options only in float64.
     """
 
     opt: str
@@ -50,6 +50,10 @@ class Case:
         rate = RATES.get(self.opt.removeprefix("lookahead_"), 0.01)
         return {"opt": self.opt, "lr": rate, "weight_decay": WEIGHT_DECAY, **self.options}
 
+    def precise(self) -> dict[str, Any]:
+        """Return options by which hub's optimizer computes in the parameters' precision."""
+        return {"ns_dtype": None} if "muon" in self.opt else {}
+
 
 def _case_id(opt: str, options: dict[str, Any]) -> str:
     return " ".join([opt, *(f"{key}={value}" for key, value in options.items())])
@@ -60,7 +64,12 @@ def _cases() -> dict[str, Case]:
     listed += [(f"lookahead_{name}", {}) for name in ("sgd", "adamw", "lion", "lamb", "kron")]
     listed += [(name, options) for name, several in OPTIONS.items() for options in several]
     return {
-        _case_id(opt, options): Case(opt, options, falling=options.get("lr", 1) is not None)
+        _case_id(opt, options): Case(
+            opt,
+            options,
+            falling=options.get("lr", 1) is not None,
+            tracks=("float64",) if options else ("float64", "float32"),
+        )
         for opt, options in listed
     }
 

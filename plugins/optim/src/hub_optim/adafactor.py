@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hub_optim.arithmetic import Number, add_
 from hub_optim.engine import Group
-from hub_optim.whole import State, WholeOptimizer, cautious_, like, squared, steps_taken
+from hub_optim.whole import State, WholeOptimizer, cautious_, given, like, squared, steps_taken
 
 
 class Adafactor(WholeOptimizer):
@@ -66,32 +66,17 @@ class Adafactor(WholeOptimizer):
         maximize: bool = False,
         capturable: bool = False,
     ) -> None:
+        defaults = given(locals()) | {"relative_step": lr is None}
         if warmup_init and lr is not None:
             raise ValueError(
                 f"warmup_init is for rates that Adafactor sets itself, but lr is {lr}; leave lr "
                 f"out, or warm up by the schedule"
             )
-        defaults = dict(
-            lr=lr,
-            eps=eps,
-            eps_scale=eps_scale,
-            clip_threshold=clip_threshold,
-            decay_rate=decay_rate,
-            beta1=None if betas is None else betas[0],
-            weight_decay=weight_decay,
-            scale_parameter=scale_parameter,
-            relative_step=lr is None,
-            warmup_init=warmup_init,
-            min_dim_size_to_factor=min_dim_size_to_factor,
-            caution=caution,
-            maximize=maximize,
-            capturable=capturable,
-        )
         super().__init__(params, defaults)
 
     def begin(self, p: Tensor, group: Group) -> State:
         """Return zeros for the moments, those of a factored parameter without a side."""
-        state = {} if group["beta1"] is None else {"exp_avg": like(p, wide=True)}
+        state = {} if group["betas"] is None else {"exp_avg": like(p, wide=True)}
         sides = factored_sides(p.shape, group["min_dim_size_to_factor"])
         real = like(p, wide=True)
         real = real.real if real.is_complex() else real
@@ -112,8 +97,8 @@ class Adafactor(WholeOptimizer):
         u = self._divided(g, state, weight, group)
         rms = u.norm() / math.sqrt(u.numel())
         u.mul_(lr / (rms / group["clip_threshold"]).clamp_(min=1.0))
-        if group["beta1"] is not None:
-            u = state["exp_avg"].lerp_(u, 1 - group["beta1"])
+        if group["betas"] is not None:
+            u = state["exp_avg"].lerp_(u, 1 - group["betas"][0])
             if group["caution"]:
                 u = cautious_(u.clone(), g)
         if group["weight_decay"]:

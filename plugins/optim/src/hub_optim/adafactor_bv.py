@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hub_optim.arithmetic import Number, add_, scale_
 from hub_optim.engine import Group, decay_rate
-from hub_optim.whole import State, WholeOptimizer, cautious_, like, squared, steps_taken
+from hub_optim.whole import State, WholeOptimizer, cautious_, given, like, squared, steps_taken
 
 DTYPES = {name: getattr(torch, name) for name in ("bfloat16", "float16", "float32")}
 
@@ -43,7 +43,12 @@ class AdafactorBigVision(WholeOptimizer):
         capturable: keep the step counters on the device: for CUDA graphs.
     """
 
-    own_precision: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq", "exp_avg_sq_r", "exp_avg_sq_c")
+    own_precision: ClassVar[tuple[str, ...]] = (
+        "exp_avg",
+        "exp_avg_sq",
+        "exp_avg_sq_r",
+        "exp_avg_sq_c",
+    )
 
     def __init__(
         self,
@@ -65,23 +70,7 @@ class AdafactorBigVision(WholeOptimizer):
         maximize: bool = False,
         capturable: bool = False,
     ) -> None:
-        defaults = dict(
-            lr=lr,
-            min_dim_size_to_factor=min_dim_size_to_factor,
-            decay_rate=decay_rate,
-            decay_offset=decay_offset,
-            beta2_cap=beta2_cap,
-            momentum=momentum,
-            momentum_dtype=as_dtype(momentum_dtype),
-            eps=eps,
-            weight_decay=weight_decay,
-            clipping_threshold=clipping_threshold,
-            unscaled_wd=unscaled_wd,
-            caution=caution,
-            corrected_weight_decay=corrected_weight_decay,
-            maximize=maximize,
-            capturable=capturable,
-        )
+        defaults = given(locals()) | {"momentum_dtype": as_dtype(momentum_dtype)}
         super().__init__(params, defaults)
 
     def begin(self, p: Tensor, group: Group) -> State:
@@ -159,4 +148,3 @@ def as_dtype(value: str | torch.dtype) -> torch.dtype:
     if value not in DTYPES:
         raise ValueError(f"momentum_dtype is {value!r}; it takes {', '.join(DTYPES)} or a dtype")
     return DTYPES[value]
-

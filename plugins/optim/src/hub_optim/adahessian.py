@@ -15,7 +15,7 @@ from torch import Tensor
 from hub_optim.arithmetic import Number, addcdiv_, scale_
 from hub_optim.draws import DrawingOptimizer
 from hub_optim.engine import Group
-from hub_optim.whole import State, like, steps_taken
+from hub_optim.whole import State, given, like, steps_taken
 
 
 class Adahessian(DrawingOptimizer):
@@ -54,22 +54,12 @@ class Adahessian(DrawingOptimizer):
         avg_conv_kernel: bool = False,
         maximize: bool = False,
     ) -> None:
+        defaults = given(locals())
         if not 0 <= hessian_power <= 1:
             raise ValueError(f"hessian_power is {hessian_power}; it must be between 0 and 1")
         for name, count in (("update_each", update_each), ("n_samples", n_samples)):
             if count < 1:
                 raise ValueError(f"{name} is {count}; it must be 1 or more")
-        defaults = dict(
-            lr=lr,
-            betas=betas,
-            eps=eps,
-            weight_decay=weight_decay,
-            hessian_power=hessian_power,
-            update_each=update_each,
-            n_samples=n_samples,
-            avg_conv_kernel=avg_conv_kernel,
-            maximize=maximize,
-        )
         super().__init__(params, defaults)
 
     def begin(self, p: Tensor, group: Group) -> State:

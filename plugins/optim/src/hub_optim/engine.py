@@ -275,13 +275,14 @@ class BlockedOptimizer(Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the state of an equal optimizer; the precision of its buffers is kept."""
         super().load_state_dict(state_dict)
-        if not self.wide_state:
-            return
         saved = [i for group in state_dict["param_groups"] for i in group["params"]]
         params = [p for group in self.param_groups for p in group["params"]]
         for index, p in zip(saved, params, strict=True):
             for name, value in state_dict["state"].get(index, {}).items():
-                if isinstance(value, Tensor) and name != "step":  # torch narrows it to p's dtype
+                if not isinstance(value, Tensor) or name == "step":
+                    continue
+                # Torch narrows it to p's dtype; a number for the whole parameter is never narrow.
+                if self.wide_state or value.shape != p.shape:
                     self.state[p][name] = value.to(p.device, copy=True)
 
 

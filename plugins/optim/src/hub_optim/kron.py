@@ -19,7 +19,7 @@ from torch import Tensor
 from hub_optim.arithmetic import Number, add_, scale_
 from hub_optim.draws import DrawingOptimizer
 from hub_optim.engine import Group, decay_rate
-from hub_optim.whole import State, like
+from hub_optim.whole import State, given, like
 
 Factors = list[Tensor]  # (N,) for a diagonal, (N, N) for an upper triangle
 
@@ -90,7 +90,7 @@ class Kron(DrawingOptimizer):
         deterministic: bool = False,
         maximize: bool = False,
     ) -> None:
-        defaults = {name: value for name, value in locals().items() if name in _OPTIONS}
+        defaults = given(locals())
         if memory_save_mode not in MEMORY_SAVE_MODES:
             allowed = ", ".join(map(repr, MEMORY_SAVE_MODES))
             raise ValueError(f"memory_save_mode is {memory_save_mode!r}; it takes {allowed}")
@@ -167,14 +167,6 @@ class Kron(DrawingOptimizer):
         super().resume({device: state for device, state in drawn.items() if device != "choices"})
 
 
-_OPTIONS = (
-    "lr momentum weight_decay preconditioner_update_probability max_size_triangular "
-    "min_ndim_triangular memory_save_mode momentum_into_precond_update precond_lr "
-    "precond_init_scale mu_dtype precond_dtype decoupled_decay corrected_weight_decay flatten "
-    "flatten_start_dim flatten_end_dim stochastic_weight_decay deterministic maximize"
-).split()
-
-
 def update_probability(step: int) -> float:
     """Return the share of steps that learn the factors: all of 500, then down to 3% by 4,000."""
     return min(max(math.exp(-0.001 * (step - 500)), 0.03), 1.0)
@@ -242,7 +234,7 @@ def learn(factors: Factors, seen: Tensor, noise: Tensor, group: Group) -> None:
         have, want = gram(white, i, q.ndim), gram(inverse.conj(), i, q.ndim)
         change, size = (have - want).mul_(group["precond_lr"]), have + want
         if q.ndim == 1:
-            q.sub_(change.mul_(q).div_(size.abs().amax() + TINY))
+            q.sub_(change * q / (size.abs().amax() + TINY))
         else:
             q.sub_(change.triu_().div_(spectral_norm_bound(size) + TINY) @ q)
 

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from hub_optim.adam import AdamConstants, AdamWLegacy
 from hub_optim.arithmetic import Number, add_, scale_
-from hub_optim.engine import Group, Lane, blocks, finish, flattened, portions, working
+from hub_optim.engine import Group
+from hub_optim.lanes import LIST_ELEMENTS, Lane, adapted, run_blocks, run_lists
 from hub_optim.orthogonal import Coefficients, coefficients, orthogonalized
-from hub_optim.whole import State, WholeOptimizer, like, steps_taken
+from hub_optim.whole import State, WholeOptimizer, given, like, steps_taken
 
 LEAST_SIZE = 4  # of the smaller side of a matrix
 LARGEST_ASPECT = 128
@@ -92,7 +93,8 @@ class Muon(WholeOptimizer):
         maximize: bool = False,
         ns_dtype: torch.dtype | None = torch.bfloat16,
     ) -> None:
-        defaults = {name: value for name, value in locals().items() if name in _OPTIONS}
+        defaults = given(locals())
+        del defaults["adamw_lr"]
         check_choice("algo", algo, ALGORITHMS)
         check_choice("conv_mode", conv_mode, CONV_MODES)
         check_choice("adjust_lr_fn", adjust_lr_fn, (*SCALINGS[algo], None))
@@ -167,22 +169,11 @@ class Muon(WholeOptimizer):
             together[step, p.device, p.dtype].append(_lane(p, self.dense(p), state))
         for (step, device, _), lanes in together.items():
             k = adam_constants(group, lr, step)
-            update, up = AdamWLegacy.update, group["maximize"]
-            if device.type == "cpu":
-                for lane in lanes:
-                    finish(working(update, *b, k, up) for b in blocks(flattened(lane)))
-                continue
-            for some in portions(lanes):
-                s = {name: [lane.s[name] for lane in some] for name in some[0].s}
-                p, g = [lane.p for lane in some], [lane.g for lane in some]
-                finish([working(update, p, g, s, k, up)])
-
-
-_OPTIONS = (
-    "lr weight_decay momentum nesterov ns_steps ns_coefficients eps safety_factor adjust_lr_fn "
-    "conv_mode normalize_spatial fallback_lr_scale betas algo scale_eps capturable verbose "
-    "maximize ns_dtype"
-).split()
+            update = adapted(AdamWLegacy.update, lanes[0].p, group["maximize"])
+            if device.type == "cpu" and not torch.compiler.is_compiling():
+                run_blocks(update, lanes, k)
+            else:
+                run_lists(update, lanes, k, LIST_ELEMENTS)
 
 
 def why_fall_back(p: Tensor, group: Group) -> str:
@@ -236,18 +227,19 @@ def step_scale(shape: torch.Size, group: Group) -> float:
 def adam_constants(group: Group, lr: Any, step: Number) -> AdamConstants:
     """Return the numbers of one step of Adam."""
     beta1, beta2 = group["betas"]
+    correction2 = (1 - beta2**step) ** 0.5
     return AdamConstants(
         keep=1 - lr * group["weight_decay"],
         weight1=1 - beta1,
         beta2=beta2,
         weight2=1 - beta2,
-        eps=group["eps"],
-        root2=(1 - beta2**step) ** 0.5,
-        rate=lr / (1 - beta1**step),
+        eps=group["eps"] * correction2,
+        rate=lr * correction2 / (1 - beta1**step),
+        correction2=correction2,
+        clip=None,
         nesterov=group["nesterov"],
         caution=False,
         amsgrad=False,
-        clip=None,
     )
 
 

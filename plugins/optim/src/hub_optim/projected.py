@@ -16,11 +16,13 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from hub_optim.arithmetic import Number
-from hub_optim.engine import BLOCK_BYTES, Group
-from hub_optim.whole import State, WholeOptimizer, like, steps_taken
+from hub_optim.arithmetic import Number, add_, scale_
+from hub_optim.engine import Group
+from hub_optim.lanes import BLOCK_BYTES, at_host
+from hub_optim.whole import State, WholeOptimizer, given, like, steps_taken
 
 Rows = Mapping[str, Tensor]
+Direct = Callable[[Tensor, Rows, Tensor], None]  # of a gradient, the moments, and what to write
 
 
 class Projection(NamedTuple):
@@ -53,8 +55,8 @@ class Projected(WholeOptimizer):
         """Return zeros for the moments."""
         return {name: like(p) for name in self.moments}
 
-    def directing(self, group: Group, step: Number) -> Callable[[Tensor, Rows], Tensor]:
-        """Return a function that moves the moments by a gradient and returns where to go."""
+    def directing(self, group: Group, step: Number) -> Direct:
+        """Return a function that moves the moments by a gradient and writes where to go."""
         raise NotImplementedError
 
     def rates(self, group: Group, lr: Any, step: Number) -> tuple[Any, Any]:
@@ -64,30 +66,16 @@ class Projected(WholeOptimizer):
     def update(self, p: Tensor, g: Tensor, state: State, group: Group, lr: Any) -> None:
         """Compute the direction, take out what lengthens, decay, step."""
         step = steps_taken(state, group)
-        rate, decay = self.rates(group, lr, step)
-        direct = self.directing(group, step)
         tensors = {"p": p, **{name: state[name] for name in self.moments}}
         rows, g = {n: as_rows(t, p) for n, t in tensors.items()}, as_rows(g, p)
         w, u = rows["p"], torch.empty_like(rows["p"])
-        sums = w.new_zeros(4, w.shape[0])  # of w * u, w * g, w * w, g * g over each row
+        direct, sums = self.directing(group, step), w.new_zeros(3, w.shape[0])
         for i in row_blocks(w):
-            u[i] = direct(g[i], {name: t[i] for name, t in rows.items()})
+            direct(g[i], {name: t[i] for name, t in rows.items()}, u[i])
             if p.ndim > 1:
-                _products(sums[:, i], w[i], u[i], g[i])
-        if p.ndim > 1:
-            projection = projecting(sums, w.shape[1], group)
-            projected = (projection.by_channel | projection.by_layer).to(w.dtype)
-            decay = decay * (1 - projected * (1 - group["wd_ratio"]))
-            along = projection.along(sums[0])
-            if group["caution"]:
-                along = _cautious(u, w, g, sums, projection)
-            keep = (1 - decay + rate * along).unsqueeze(1)
-        else:
-            keep = torch.full_like(sums[0], 1 - decay).unsqueeze(1)
-            if group["caution"]:
-                _mask(u, u * g > 0)
-        for i in row_blocks(w):
-            w[i].mul_(keep[i]).sub_(u[i].mul_(rate))
+                _products(sums[:, i], w[i], g[i])
+        projection = projecting(sums, w.shape[1], group) if p.ndim > 1 else None
+        _apply(w, g, u, sums[0], projection, group, *self.rates(group, lr, step))
         for name, t in tensors.items():
             restore(t, rows[name], p)
 
@@ -126,36 +114,25 @@ class AdamP(Projected):
         maximize: bool = False,
         capturable: bool = False,
     ) -> None:
-        defaults = dict(
-            lr=lr,
-            betas=betas,
-            eps=eps,
-            weight_decay=weight_decay,
-            delta=delta,
-            wd_ratio=wd_ratio,
-            nesterov=nesterov,
-            caution=caution,
-            maximize=maximize,
-            capturable=capturable,
-        )
+        defaults = given(locals())
         super().__init__(params, defaults)
 
     def rates(self, group: Group, lr: Any, step: Number) -> tuple[Any, Any]:
         """Return the rate with the first moment's correction, and the decay's."""
         return lr / (1 - group["betas"][0] ** step), lr * group["weight_decay"]
 
-    def directing(self, group: Group, step: Number) -> Callable[[Tensor, Rows], Tensor]:
+    def directing(self, group: Group, step: Number) -> Direct:
         """Return Adam's direction, without the correction of the first moment."""
         (beta1, beta2), eps = group["betas"], group["eps"]
         correction = (1 - beta2**step) ** -0.5
 
-        def direct(g: Tensor, rows: Rows) -> Tensor:
+        def direct(g: Tensor, rows: Rows, u: Tensor) -> None:
             m, v = rows["exp_avg"], rows["exp_avg_sq"]
             m.lerp_(g, 1 - beta1)
             v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
             root = v.sqrt().mul_(correction).add_(eps)
-            ahead = torch.lerp(g, m, beta1) if group["nesterov"] else m
-            return torch.div(ahead, root, out=root)
+            ahead = torch.lerp(g, m, beta1, out=u) if group["nesterov"] else m
+            torch.div(ahead, root, out=u)
 
         return direct
 
@@ -196,44 +173,40 @@ class SGDP(Projected):
         maximize: bool = False,
         capturable: bool = False,
     ) -> None:
-        defaults = dict(
-            lr=lr,
-            momentum=momentum,
-            dampening=dampening,
-            weight_decay=weight_decay,
-            nesterov=nesterov,
-            eps=eps,
-            delta=delta,
-            wd_ratio=wd_ratio,
-            caution=caution,
-            maximize=maximize,
-            capturable=capturable,
-        )
+        defaults = given(locals())
         super().__init__(params, defaults)
 
     def rates(self, group: Group, lr: Any, step: Number) -> tuple[Any, Any]:
         """Return the rate, and that of the decay, which grows with momentum as steps do."""
         return lr, lr * group["weight_decay"] / (1 - group["momentum"])
 
-    def directing(self, group: Group, step: Number) -> Callable[[Tensor, Rows], Tensor]:
+    def directing(self, group: Group, step: Number) -> Direct:
         """Return the momentum, or what lies one step ahead of it."""
         beta, weight = group["momentum"], 1 - group["dampening"]
 
-        def direct(g: Tensor, rows: Rows) -> Tensor:
+        def direct(g: Tensor, rows: Rows, u: Tensor) -> None:
             m = rows["momentum"].mul_(beta).add_(g, alpha=weight)
-            return torch.add(g, m, alpha=beta) if group["nesterov"] else m
+            if group["nesterov"]:
+                torch.add(g, m, alpha=beta, out=u)
+            else:
+                u.copy_(m)
 
         return direct
 
 
 def projecting(sums: Tensor, columns: int, group: Group) -> Projection:
-    """Return what to project, from the products that `Projected.update` sums."""
+    """Return what to project.
+
+    Args:
+        sums: (3, out), of each channel: weight times gradient, and the lengths of both.
+        columns: elements of a channel.
+        group: has `eps` and `delta`.
+    """
     eps, delta = group["eps"], group["delta"]
-    _, wg, ww, gg = sums
-    w, g = ww.sqrt(), gg.sqrt()
+    wg, w, g = sums
     cosines = wg.abs() / (w.clamp(min=eps) * g.clamp(min=eps))
     by_channel = cosines.amax() < delta / math.sqrt(columns)
-    whole_w, whole_g = ww.sum().sqrt(), gg.sum().sqrt()
+    whole_w, whole_g = w.norm(), g.norm()
     cosine = wg.sum().abs() / (whole_w.clamp(min=eps) * whole_g.clamp(min=eps))
     by_layer = (cosine < delta / math.sqrt(columns * len(w))) & ~by_channel
     return Projection(by_channel, by_layer, (w + eps).square(), (whole_w + eps).square())
@@ -251,14 +224,16 @@ def as_rows(t: Tensor, like: Tensor) -> Tensor:
 def restore(t: Tensor, rows: Tensor, like: Tensor) -> None:
     """Write rows back where `as_rows` had to copy."""
     t = torch.view_as_real(t) if t.is_complex() else t
-    if rows.data_ptr() != t.data_ptr():
+    # What torch.compile traces has no address.
+    if torch.compiler.is_compiling() or rows.data_ptr() != t.data_ptr():
         target = t.permute(_order(t, like)) if like.ndim > 1 else t
         target.copy_(rows.view(target.shape))
 
 
 def row_blocks(rows: Tensor) -> Iterator[slice]:
     """Cut rows into blocks that fit a CPU's cache; an accelerator takes all at once."""
-    total, size = rows.shape[0], rows.shape[0]
+    total = rows.shape[0]
+    size = max(total, 1)
     if rows.device.type == "cpu" and not torch.compiler.is_compiling():
         bytes_of_row = max(rows.shape[1] * rows.element_size(), 1)
         size = max(BLOCK_BYTES * torch.get_num_threads() // bytes_of_row, 1)
@@ -268,23 +243,71 @@ def row_blocks(rows: Tensor) -> Iterator[slice]:
 
 def _order(t: Tensor, like: Tensor) -> list[int]:
     """Return dimensions as `like` has them in memory, channels first; t may have one more."""
-    inner = sorted(range(1, like.ndim), key=lambda i: -like.stride(i))
+    inner = sorted(range(1, like.ndim), key=like.stride, reverse=True)
     return [0, *inner, *range(like.ndim, t.ndim)]
 
 
-def _products(sums: Tensor, w: Tensor, u: Tensor, g: Tensor) -> None:
-    for row, (x, y) in zip(sums, ((w, u), (w, g), (w, w), (g, g)), strict=True):
-        row.copy_(torch.linalg.vecdot(x, y))
+def _products(sums: Tensor, w: Tensor, g: Tensor) -> None:
+    sums[0] = torch.linalg.vecdot(w, g)
+    sums[1] = torch.linalg.vector_norm(w, dim=1)
+    sums[2] = torch.linalg.vector_norm(g, dim=1)
 
 
-def _cautious(u: Tensor, w: Tensor, g: Tensor, sums: Tensor, projection: Projection) -> Tensor:
-    """Mask the projected direction on the sphere, in place; return what to take out of it then."""
-    u.sub_(w * projection.along(sums[0]).unsqueeze(1))
-    across = g - w * projection.along(sums[1]).unsqueeze(1)
-    _mask(u, u * across > 0)
-    return projection.along(torch.linalg.vecdot(w, u))
+def _apply(
+    w: Tensor,
+    g: Tensor,
+    u: Tensor,
+    products: Tensor,
+    projection: Projection | None,
+    group: Group,
+    rate: Any,
+    decay: Any,
+) -> None:
+    """Change the weight: decay, and step along what the projection leaves of `u`.
+
+    Args:
+        w: (out, rest), the weight.
+        g: (out, rest), its gradient.
+        u: (out, rest), the direction; overwritten.
+        products: (out,), of weight and gradient.
+        projection: what to take out; None for a vector.
+        group: has `caution` and `wd_ratio`.
+        rate: of the step.
+        decay: share of the weight that decays.
+    """
+    on_host = w.device.type == "cpu" and not torch.compiler.is_compiling()
+    if projection is None or (on_host and not projection.by_channel | projection.by_layer):
+        if group["caution"]:
+            rate = rate * _masked(u, g)
+        for i in row_blocks(w):
+            scale_(w[i], 1 - decay)
+            add_(w[i], u[i], -rate)
+        return
+    projected = (projection.by_channel | projection.by_layer).to(w.dtype)
+    decay = decay * (1 - projected * (1 - group["wd_ratio"]))
+    along = projection.along(_rows_dot(w, u))
+    if group["caution"]:
+        for i in row_blocks(w):
+            u[i].sub_(w[i] * along[i].unsqueeze(1))
+        across = g - w * projection.along(products).unsqueeze(1)
+        rate = rate * _masked(u, across)
+        along = projection.along(_rows_dot(w, u))
+    keep = (1 - decay + rate * along).unsqueeze(1)
+    for i in row_blocks(w):
+        w[i].mul_(keep[i])
+        add_(w[i], u[i], -rate)
 
 
-def _mask(u: Tensor, agrees: Tensor) -> None:
-    mask = agrees.to(u.dtype)
-    u.mul_(mask.div_(mask.mean().clamp_(min=1e-3)))
+def _rows_dot(w: Tensor, u: Tensor) -> Tensor:
+    """Return the products of rows: (out,)."""
+    return torch.cat([torch.linalg.vecdot(w[i], u[i]) for i in row_blocks(w)])
+
+
+def _masked(u: Tensor, g: Tensor) -> Number:
+    """Set to zero, in place, what disagrees with the gradient; return what makes up for it."""
+    kept: Any = 0
+    for i in row_blocks(u):
+        agrees = (u[i] * g[i] > 0).to(u.dtype)
+        u[i].mul_(agrees)
+        kept = kept + agrees.sum()
+    return 1 / at_host((kept / u.numel()).clamp(min=1e-3))

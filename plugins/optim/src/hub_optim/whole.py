@@ -15,13 +15,13 @@ from torch.optim import Optimizer
 
 from hub_optim.arithmetic import Number
 from hub_optim.engine import (
-    HALF,
     Group,
     check_ranges,
     highest_rate,
     refuse_blind_capture,
     stays_on_device,
 )
+from hub_optim.lanes import HALF
 
 State = dict[str, Any]
 
@@ -75,7 +75,7 @@ class WholeOptimizer(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            ready = [p for p in group["params"] if p.grad is not None]
+            ready = [p for p in group["params"] if p.grad is not None and p.numel()]
             if ready:
                 self.update_group(ready, group, self.rate(group))
         return loss
@@ -91,7 +91,7 @@ class WholeOptimizer(Optimizer):
         state["step"] += 1
         g = self.gradient(p, group)
         if p.dtype not in HALF:
-            self.update(p, g, state, group, lr)
+            self.update(p.detach(), g, state, group, lr)  # torch.compile takes no views of leaves
             return
         wide, exact = p.float(), {n: self._widened(n, value) for n, value in state.items()}
         self.update(wide, g, exact, group, lr)
@@ -172,6 +172,12 @@ def steps_taken(state: State, group: Group) -> Number:
 def like(p: Tensor, *, wide: bool = False) -> Tensor:
     """Return zeros for a state: in the parameter's precision, or at least float32."""
     return torch.zeros_like(p, dtype=torch.float32 if wide and p.dtype in HALF else None)
+
+
+def given(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return a constructor's keywords from its `locals()`: what a group is to hold."""
+    beside = "self", "params", "__class__"
+    return {name: value for name, value in arguments.items() if name not in beside}
 
 
 def squared(g: Tensor) -> Tensor:
