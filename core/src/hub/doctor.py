@@ -94,7 +94,8 @@ def _status(plugin: plugins.Plugin, full: bool) -> Iterator[Finding]:
 def _place(error: BaseException) -> str:
     """Return where in the code of a plugin an error arose; the way of hub to it is left out."""
     told = traceback.TracebackException.from_exception(error)
-    ours = (str(Path(hub.__file__).parent), str(Path(importlib.__file__).parent), "<frozen")
+    packages = (Path(hub.__file__).parent, Path(importlib.__file__).parent)
+    ours = ("<frozen", *(f"{package}{os.sep}" for package in packages))
     told.stack = traceback.StackSummary.from_list(
         frame for frame in told.stack if not frame.filename.startswith(ours)
     )

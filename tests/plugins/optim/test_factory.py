@@ -267,6 +267,7 @@ def test_compiled_step_computes_the_same_under_a_schedule(name):
     model = network()
     other = copy.deepcopy(model)
     torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
     compiled = create_optimizer_v2(model, name, lr=0.01, compile=True)
     plain = create_optimizer_v2(other, name, lr=0.01)
     for step in range(12):
