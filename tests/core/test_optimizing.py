@@ -389,6 +389,6 @@ def test_several_inputs_and_structured_outputs():
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_compiled_copy():
     model = settled(hub.create_model("test_resnet"))
-    fast, counts = done(model, torch.rand(2, 3, 64, 64), backend="compile")
+    _, counts = done(model, torch.rand(2, 3, 64, 64), backend="compile")
     assert counts == (15, 0, 0)
     torch._dynamo.reset()
