@@ -185,3 +185,38 @@ def test_blocked_clash_is_left_alone(install, monkeypatch):
     hub.refresh()
     assert plugins.host().plugins["hub-evil:resnet"].status == "blocked"
     assert plugins.host().plugins["resnet"].status == "loaded"
+
+
+OFFERS = """
+from hub import hookimpl
+
+@hookimpl
+def hub_attributes():
+    return {{"colour": "{module}:BLACK", "create_model": "{module}:BLACK"}}
+
+BLACK = "{name}"
+"""
+
+
+def test_attribute_of_a_plugin_is_the_first_ones_and_never_replaces_cores(install):
+    for name in ("acme", "zebra"):
+        install(name, OFFERS.format(name=name, module=f"hub_{name}.plugin"))
+    hub.refresh()
+    assert hub.colour == "acme"
+    assert callable(hub.create_model)
+
+
+def test_attribute_that_nobody_offers_is_an_attribute_error(monkeypatch):
+    with pytest.raises(AttributeError, match="module 'hub' has no attribute 'nothing_like_it'"):
+        hub.nothing_like_it  # noqa: B018
+    entry = {"distribution": "hub-paint", "models": [], "commands": [], "attributes": ["colour"]}
+    monkeypatch.setitem(plugins.known(), "paint", entry)
+    with pytest.raises(AttributeError, match="colour is in hub-paint, which is not installed"):
+        hub.colour  # noqa: B018
+
+
+def test_plugin_that_asks_hub_for_what_is_not_there_is_broken_and_nothing_else(install):
+    install("acme", "from hub import nothing_like_it")
+    with pytest.warns(hub.HubWarning, match="cannot import name 'nothing_like_it'"):
+        hub.refresh()
+    assert hub.is_model("resnet50")

@@ -22,10 +22,12 @@ def known() -> str:
             plugin = import_module(module)
             families = plugin.hub_models() if hasattr(plugin, "hub_models") else []
             commands = plugin.hub_commands() if hasattr(plugin, "hub_commands") else []
+            attributes = list(plugin.hub_attributes()) if hasattr(plugin, "hub_attributes") else []
             entries[name] = {
                 "distribution": project["name"],
                 "models": [n for f in families for n in (*f.variants, *f.renamed)],
                 "commands": [c.name for c in commands],
+                "attributes": attributes,
             }
     lines = (f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in entries.items())
     return "{\n" + ",\n".join(lines) + "\n}\n"

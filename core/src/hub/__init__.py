@@ -160,11 +160,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    from hub.registry import plugin_attribute
+
     if name == "__version__":
         return version("hub-core")
     if name in _LAZY:
         return getattr(importlib.import_module(f"hub.{_LAZY[name]}"), name)
-    raise AttributeError(f"module 'hub' has no attribute {name!r}")
+    return plugin_attribute(name)
 
 
 def __dir__() -> list[str]:

@@ -103,6 +103,14 @@ def hub_commands() -> Iterable[Command]:  # type: ignore[empty-body]
 
 
 @hookspec
+def hub_attributes() -> Mapping[str, str]:  # type: ignore[empty-body]
+    """Return names that appear as `hub.name`, to "package.module:object", imported on use.
+
+    Core's own names stay, and of two plugins the official one, or else the first by name, counts.
+    """
+
+
+@hookspec
 def hub_addhooks() -> Iterable[object]:  # type: ignore[empty-body]
     """Return modules (or classes) with the specifications of hooks that this plugin calls.
 

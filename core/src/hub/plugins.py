@@ -84,7 +84,7 @@ class Installed(NamedTuple):
 
 @functools.cache
 def known() -> dict[str, dict[str, Any]]:
-    """Return what the official plugins hold: plugin name to distribution, models and commands."""
+    """Return what the official plugins hold: distribution, models, commands, attributes."""
     data: dict[str, dict[str, Any]] = json.loads((files("hub") / "known.json").read_text())
     return data
 
@@ -228,6 +228,7 @@ class Host:
         for hook, kind in (
             (self.hook.hub_sources, Mapping),
             (self.hook.hub_commands, Iterable),
+            (self.hook.hub_attributes, Mapping),
         ):
             for implementation in hook.get_hookimpls():
                 if implementation.plugin is module:
@@ -359,6 +360,7 @@ def _environment(installed: set[str]) -> tuple[set[str], set[str]]:
 
 
 _host: Host | None = None
+_loading = False
 _in_tree: dict[str, Installed] = {}  # plugin name to what `add_tree` found
 
 
@@ -366,8 +368,22 @@ def host() -> Host:
     """Return the host of this process; plugins are loaded on the first call."""
     global _host
     if _host is None:
-        _host = Host(discover())
+        _host = _load(discover())
     return _host
+
+
+def is_loading() -> bool:
+    """Return whether plugins are being loaded at this moment, so that they cannot be asked."""
+    return _loading
+
+
+def _load(installed: frozenset[Installed]) -> Host:
+    global _loading
+    _loading = True
+    try:
+        return Host(installed)
+    finally:
+        _loading = False
 
 
 def rescan(*, force: bool = False) -> bool:
@@ -376,5 +392,5 @@ def rescan(*, force: bool = False) -> bool:
     found = discover()
     if not force and _host is not None and found == _host.installed:
         return False
-    _host = Host(found)
+    _host = _load(found)
     return True

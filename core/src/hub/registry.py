@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import functools
 import importlib
+import importlib.util
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -238,6 +239,25 @@ def load_object(reference: str) -> Any:
         return getattr(importlib.import_module(module), name)
     except AttributeError:
         raise PluginError(f"{reference!r}: module {module} has no {name!r}") from None
+
+
+def plugin_attribute(name: str) -> Any:
+    """Return what a plugin offers as `hub.name`.
+
+    Raises:
+        AttributeError: none does; the message says which plugin would.
+    """
+    missing = AttributeError(f"module 'hub' has no attribute {name!r}")
+    is_module = not name.startswith("_") and importlib.util.find_spec(f"hub.{name}") is not None
+    if name.startswith("_") or is_module or plugins.is_loading():
+        raise missing
+    for offered in reversed(plugins.host().hook.hub_attributes()):  # official ones come first
+        if name in offered:
+            return load_object(offered[name])
+    for plugin, entry in plugins.known().items():
+        if name in entry["attributes"]:
+            raise AttributeError(f"hub.{name} is in {plugins.host().absence(plugin)}")
+    raise missing
 
 
 def _entrypoint(family: Family, name: str, tags: Mapping[str, Weights]) -> Callable[..., nn.Module]:
