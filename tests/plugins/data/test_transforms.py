@@ -97,7 +97,9 @@ def test_normalize_leaves_its_input_alone() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(is_training=True), "training half arrives with a later"),
+        (dict(separate=True), "pass is_training=True"),
+        (dict(naflex=True), "comes with hub's NaFlex family"),
+        (dict(patchify=True), "comes with hub's NaFlex family"),
         (dict(interpolation="cubic"), "'cubic': choose from .*bicubic"),
         (dict(crop_mode="middle"), "'middle': choose from center, squash, border"),
         (dict(crop_pct=-0.5), "crop_pct=-0.5"),
@@ -105,7 +107,7 @@ def test_normalize_leaves_its_input_alone() -> None:
         (dict(input_size=0), "input_size=0"),
         (dict(std=(0.1, 0.0, 0.1)), "no 0 in std"),
         (dict(mean=(0.1, 0.2)), "as many values"),
-        (dict(tf_preprocessing=True), "tf_preprocessing=True is not supported"),
+        (dict(tf_preprocessing=True, interpolation="box"), "bicubic or bilinear, not 'box'"),
     ],
 )
 def test_bad_options_are_named(options: dict, message: str) -> None:
