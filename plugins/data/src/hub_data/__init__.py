@@ -34,6 +34,12 @@ if TYPE_CHECKING:
         resolve_data_config,
         resolve_model_data_config,
     )
+    from hub_data.dataset_info import (
+        CustomDatasetInfo,
+        DatasetInfo,
+        DatasetInfoLabelMapper,
+        LabelMappingCoverage,
+    )
     from hub_data.erasing import RandomErasing
     from hub_data.image_steps import (
         CenterCropOrPad,
@@ -50,6 +56,7 @@ if TYPE_CHECKING:
         str_to_interp_mode,
         str_to_pil_interp,
     )
+    from hub_data.imagenet_info import ImageNetInfo, imagenet_indices, infer_imagenet_subset
     from hub_data.images import IMAGE_EXTENSIONS, find_images, load_image
     from hub_data.labels import imagenet_labels, label_names
     from hub_data.mixup import FastCollateMixup, Mixup
@@ -60,6 +67,7 @@ if TYPE_CHECKING:
         RandomPad,
         RandomResizedCropAndInterpolation,
     )
+    from hub_data.real_labels import RealLabelsImagenet
     from hub_data.tf_preprocessing import TfPreprocessTransform
     from hub_data.transforms import create_transform
 
@@ -81,7 +89,12 @@ __all__ = [
     "CenterCropOrPad",
     "Classifier",
     "Compose",
+    "CustomDatasetInfo",
+    "DatasetInfo",
+    "DatasetInfoLabelMapper",
     "FastCollateMixup",
+    "ImageNetInfo",
+    "LabelMappingCoverage",
     "MaybePILToTensor",
     "MaybeToTensor",
     "Mixup",
@@ -92,6 +105,7 @@ __all__ = [
     "RandomErasing",
     "RandomPad",
     "RandomResizedCropAndInterpolation",
+    "RealLabelsImagenet",
     "Resize",
     "ResizeKeepRatio",
     "Result",
@@ -104,7 +118,9 @@ __all__ = [
     "create_transform",
     "crop_or_pad",
     "find_images",
+    "imagenet_indices",
     "imagenet_labels",
+    "infer_imagenet_subset",
     "interp_mode_to_str",
     "label_names",
     "load_image",
@@ -125,18 +141,23 @@ _MODULES = {
         "IMAGENET_DPN_MEAN IMAGENET_DPN_STD IMAGENET_INCEPTION_MEAN IMAGENET_INCEPTION_STD "
         "OPENAI_CLIP_MEAN OPENAI_CLIP_STD resolve_data_config resolve_model_data_config"
     ),
+    "hub_data.dataset_info": (
+        "CustomDatasetInfo DatasetInfo DatasetInfoLabelMapper LabelMappingCoverage"
+    ),
     "hub_data.erasing": "RandomErasing",
     "hub_data.image_steps": (
         "CenterCropOrPad Compose MaybePILToTensor MaybeToTensor Normalize Resize ResizeKeepRatio "
         "TrimBorder center_crop_or_pad crop_or_pad interp_mode_to_str str_to_interp_mode "
         "str_to_pil_interp"
     ),
+    "hub_data.imagenet_info": "ImageNetInfo imagenet_indices infer_imagenet_subset",
     "hub_data.images": "IMAGE_EXTENSIONS find_images load_image",
     "hub_data.labels": "imagenet_labels label_names",
     "hub_data.mixup": "FastCollateMixup Mixup",
     "hub_data.predict": "Classifier Prediction Result",
     "hub_data.rand_augment": "RandAugment rand_augment_ops rand_augment_transform",
     "hub_data.random_crops": "RandomCropOrPad RandomPad RandomResizedCropAndInterpolation",
+    "hub_data.real_labels": "RealLabelsImagenet",
     "hub_data.tf_preprocessing": "TfPreprocessTransform",
     "hub_data.transforms": "create_transform",
 }
