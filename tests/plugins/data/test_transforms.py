@@ -6,10 +6,13 @@ import pytest
 import torch
 from hub_data import (
     CenterCropOrPad,
+    MaybePILToTensor,
     MaybeToTensor,
     Normalize,
     Resize,
     ResizeKeepRatio,
+    ToNumpy,
+    ToTensor,
     TrimBorder,
     create_transform,
     interp_mode_to_str,
@@ -85,6 +88,11 @@ def test_steps_do_what_they_say() -> None:
     assert edge.size == (5, 5) and edge.getextrema() == (77, 77)
     tensor = torch.rand(3, 4, 4)
     assert MaybeToTensor()(tensor) is tensor
+    image = picture(5, 4)
+    assert torch.equal(ToTensor()(image), MaybePILToTensor()(image).float())
+    assert ToTensor(torch.float64)(image).dtype == torch.float64
+    assert np.array_equal(ToNumpy()(image), MaybePILToTensor()(image).numpy())
+    assert ToNumpy()(image.convert("L")).shape == (1, 4, 5)
     assert MaybeToTensor()(Image.new("1", (2, 2), 1)).tolist() == [[[1.0, 1.0], [1.0, 1.0]]]
 
 

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
         Normalize,
         Resize,
         ResizeKeepRatio,
+        ToNumpy,
+        ToTensor,
         TrimBorder,
         center_crop_or_pad,
         crop_or_pad,
@@ -110,6 +112,8 @@ __all__ = [
     "ResizeKeepRatio",
     "Result",
     "TfPreprocessTransform",
+    "ToNumpy",
+    "ToTensor",
     "TrimBorder",
     "augment_and_mix_transform",
     "auto_augment_policy",
@@ -147,8 +151,8 @@ _MODULES = {
     "hub_data.erasing": "RandomErasing",
     "hub_data.image_steps": (
         "CenterCropOrPad Compose MaybePILToTensor MaybeToTensor Normalize Resize ResizeKeepRatio "
-        "TrimBorder center_crop_or_pad crop_or_pad interp_mode_to_str str_to_interp_mode "
-        "str_to_pil_interp"
+        "ToNumpy ToTensor TrimBorder center_crop_or_pad crop_or_pad interp_mode_to_str "
+        "str_to_interp_mode str_to_pil_interp"
     ),
     "hub_data.imagenet_info": "ImageNetInfo imagenet_indices infer_imagenet_subset",
     "hub_data.images": "IMAGE_EXTENSIONS find_images load_image",
