@@ -17,6 +17,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from hub_data.augment import AugmentOp
+    from hub_data.augmix import AugMixAugment, augment_and_mix_transform
+    from hub_data.auto_augment import AutoAugment, auto_augment_policy, auto_augment_transform
     from hub_data.config import (
         DEFAULT_CROP_MODE,
         DEFAULT_CROP_PCT,
@@ -31,10 +34,8 @@ if TYPE_CHECKING:
         resolve_data_config,
         resolve_model_data_config,
     )
-    from hub_data.images import IMAGE_EXTENSIONS, find_images, load_image
-    from hub_data.labels import imagenet_labels, label_names
-    from hub_data.predict import Classifier, Prediction, Result
-    from hub_data.transforms import (
+    from hub_data.erasing import RandomErasing
+    from hub_data.image_steps import (
         CenterCropOrPad,
         Compose,
         MaybePILToTensor,
@@ -44,11 +45,23 @@ if TYPE_CHECKING:
         ResizeKeepRatio,
         TrimBorder,
         center_crop_or_pad,
-        create_transform,
+        crop_or_pad,
         interp_mode_to_str,
         str_to_interp_mode,
         str_to_pil_interp,
     )
+    from hub_data.images import IMAGE_EXTENSIONS, find_images, load_image
+    from hub_data.labels import imagenet_labels, label_names
+    from hub_data.mixup import FastCollateMixup, Mixup
+    from hub_data.predict import Classifier, Prediction, Result
+    from hub_data.rand_augment import RandAugment, rand_augment_ops, rand_augment_transform
+    from hub_data.random_crops import (
+        RandomCropOrPad,
+        RandomPad,
+        RandomResizedCropAndInterpolation,
+    )
+    from hub_data.tf_preprocessing import TfPreprocessTransform
+    from hub_data.transforms import create_transform
 
 __all__ = [
     "DEFAULT_CROP_MODE",
@@ -62,24 +75,41 @@ __all__ = [
     "IMAGE_EXTENSIONS",
     "OPENAI_CLIP_MEAN",
     "OPENAI_CLIP_STD",
+    "AugMixAugment",
+    "AugmentOp",
+    "AutoAugment",
     "CenterCropOrPad",
     "Classifier",
     "Compose",
+    "FastCollateMixup",
     "MaybePILToTensor",
     "MaybeToTensor",
+    "Mixup",
     "Normalize",
     "Prediction",
+    "RandAugment",
+    "RandomCropOrPad",
+    "RandomErasing",
+    "RandomPad",
+    "RandomResizedCropAndInterpolation",
     "Resize",
     "ResizeKeepRatio",
     "Result",
+    "TfPreprocessTransform",
     "TrimBorder",
+    "augment_and_mix_transform",
+    "auto_augment_policy",
+    "auto_augment_transform",
     "center_crop_or_pad",
     "create_transform",
+    "crop_or_pad",
     "find_images",
     "imagenet_labels",
     "interp_mode_to_str",
     "label_names",
     "load_image",
+    "rand_augment_ops",
+    "rand_augment_transform",
     "resolve_data_config",
     "resolve_model_data_config",
     "str_to_interp_mode",
@@ -87,19 +117,28 @@ __all__ = [
 ]
 
 _MODULES = {
+    "hub_data.augment": "AugmentOp",
+    "hub_data.augmix": "AugMixAugment augment_and_mix_transform",
+    "hub_data.auto_augment": "AutoAugment auto_augment_policy auto_augment_transform",
     "hub_data.config": (
         "DEFAULT_CROP_MODE DEFAULT_CROP_PCT IMAGENET_DEFAULT_MEAN IMAGENET_DEFAULT_STD "
         "IMAGENET_DPN_MEAN IMAGENET_DPN_STD IMAGENET_INCEPTION_MEAN IMAGENET_INCEPTION_STD "
         "OPENAI_CLIP_MEAN OPENAI_CLIP_STD resolve_data_config resolve_model_data_config"
     ),
-    "hub_data.images": "IMAGE_EXTENSIONS find_images load_image",
-    "hub_data.labels": "imagenet_labels label_names",
-    "hub_data.predict": "Classifier Prediction Result",
-    "hub_data.transforms": (
+    "hub_data.erasing": "RandomErasing",
+    "hub_data.image_steps": (
         "CenterCropOrPad Compose MaybePILToTensor MaybeToTensor Normalize Resize ResizeKeepRatio "
-        "TrimBorder center_crop_or_pad create_transform interp_mode_to_str str_to_interp_mode "
+        "TrimBorder center_crop_or_pad crop_or_pad interp_mode_to_str str_to_interp_mode "
         "str_to_pil_interp"
     ),
+    "hub_data.images": "IMAGE_EXTENSIONS find_images load_image",
+    "hub_data.labels": "imagenet_labels label_names",
+    "hub_data.mixup": "FastCollateMixup Mixup",
+    "hub_data.predict": "Classifier Prediction Result",
+    "hub_data.rand_augment": "RandAugment rand_augment_ops rand_augment_transform",
+    "hub_data.random_crops": "RandomCropOrPad RandomPad RandomResizedCropAndInterpolation",
+    "hub_data.tf_preprocessing": "TfPreprocessTransform",
+    "hub_data.transforms": "create_transform",
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
 
