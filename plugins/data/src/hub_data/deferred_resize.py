@@ -1,9 +1,9 @@
 """Resizing as PIL does, to the bit, but only what is then cut out: the exact backend's economy.
 
-PIL resizes in two passes and rounds to 8 bits between them: along rows and then along columns, or,
-as Pillow 13 does where it pays, the other way round. Evaluation cuts out the centre of what
-was resized, so what lies outside of it is cut off between the two passes. Which order this PIL takes
-is tried out once; where it is neither of the known ones, whole images are resized.
+PIL resizes in two passes and rounds to 8 bits between them: along rows and then along columns or,
+as Pillow 13 does where it pays, the other way round. Evaluation cuts out the centre of what was
+resized, so what lies outside of it is cut off between the two passes. Which order this PIL takes is
+tried out once; where it is neither of the known ones, whole images are resized.
 """
 
 from __future__ import annotations
@@ -127,9 +127,7 @@ class ResizedImage(Image.Image):
 
 def to_deferring_image(picture: np.ndarray | Image.Image) -> Image.Image:
     """Return an image of which only what is cut out will be resized."""
-    return DeferringImage(
-        picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-    )
+    return DeferringImage(picture if isinstance(picture, Image.Image) else Image.fromarray(picture))
 
 
 Rule = Callable[[int, int, int, int], bool]
@@ -148,7 +146,13 @@ def columns_first_rule() -> Rule | None:
         lambda *_: False,
     )
     noise = np.random.RandomState(0).randint(0, 2, (60, 60, 3)).astype(np.uint8) * 255
-    cases = [(40, 60, 28, 42), (60, 40, 42, 28), (40, 50, 31, 30), (40, 50, 31, 33), (30, 40, 50, 30)]
+    cases = [
+        (40, 60, 28, 42),
+        (60, 40, 42, 28),
+        (40, 50, 31, 30),
+        (40, 50, 31, 33),
+        (30, 40, 50, 30),
+    ]
     for rule in rules:
         if all(_gives_what_pil_gives(rule, noise[: case[1], : case[0]], case) for case in cases):
             return rule

@@ -6,7 +6,8 @@ samples drew, or on where training was resumed. Threads share the global generat
 numpy; these ones they do not share.
 
 Transforms use `python_draws` as they would the module `random`, and `numpy_draws` as they would
-`numpy.random`. Outside a loader both are just that, so `random.seed` works as ever.
+`numpy.random`, and give `torch_generator()` to torch's functions. Outside of a loader these are the
+global generators, so `random.seed` and `torch.manual_seed` work as ever.
 
 >>> with seeded(7):
 ...     first = python_draws.random(), numpy_draws.randint(100)
@@ -23,6 +24,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+import torch
 
 _MASK = 2**64 - 1
 
@@ -35,10 +37,12 @@ class _Thread(threading.local):
         self.python: random.Random | None = None
         self.numpy: np.random.RandomState | None = None
         self._made_python = random.Random()
+        self.torch: torch.Generator | None = None
         self._made_numpy: np.random.RandomState | None = None
+        self._made_torch: torch.Generator | None = None
 
     def bind(self, seed: int | None) -> None:
-        self.seed, self.python, self.numpy = seed, None, None
+        self.seed, self.python, self.numpy, self.torch = seed, None, None, None
 
     def python_generator(self) -> random.Random:
         if self.python is None:
@@ -56,6 +60,14 @@ class _Thread(threading.local):
                 self._made_numpy.seed(value)
             self.numpy = self._made_numpy
         return self.numpy
+
+    def torch_generator(self) -> torch.Generator:
+        if self.torch is None:
+            assert self.seed is not None
+            if self._made_torch is None:
+                self._made_torch = torch.Generator()
+            self.torch = self._made_torch.manual_seed(self.seed >> 1)  # torch takes 63 bits
+        return self.torch
 
 
 _thread = _Thread()
@@ -79,7 +91,12 @@ python_draws: Any = _PythonDraws()
 numpy_draws: Any = _NumpyDraws()
 
 
-class seeded:  # noqa: N801 (used as a function)
+def torch_generator() -> torch.Generator | None:
+    """Return torch's generator on the CPU for the sample at hand; None for the global one."""
+    return None if _thread.seed is None else _thread.torch_generator()
+
+
+class seeded:
     """Let what this thread draws inside the `with` block depend on `seed` alone.
 
     Args:

@@ -17,9 +17,7 @@ from hub_data.fast.decode import as_array, as_image
 SIMD_FILTERS = {Image.Resampling.BILINEAR: "bilinear", Image.Resampling.BICUBIC: "bicubic"}
 
 
-def resize(
-    pixels: np.ndarray, height: int, width: int, resample: Image.Resampling
-) -> np.ndarray:
+def resize(pixels: np.ndarray, height: int, width: int, resample: Image.Resampling) -> np.ndarray:
     """Return the resized image.
 
     Args:
