@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from hub_data.class_map import load_class_map
     from hub_data.config import (
         DEFAULT_CROP_MODE,
         DEFAULT_CROP_PCT,
@@ -31,9 +32,26 @@ if TYPE_CHECKING:
         resolve_data_config,
         resolve_model_data_config,
     )
-    from hub_data.images import IMAGE_EXTENSIONS, find_images, load_image
+    from hub_data.dataset import (
+        AugMixDataset,
+        ImageDataset,
+        IterableImageDataset,
+        create_dataset,
+    )
+    from hub_data.decode import decode_image
+    from hub_data.extensions import (
+        IMAGE_EXTENSIONS,
+        add_img_extensions,
+        del_img_extensions,
+        get_img_extensions,
+        is_img_extension,
+        set_img_extensions,
+    )
+    from hub_data.faults import DamagedSampleError, FaultReport
+    from hub_data.images import find_images, load_image
     from hub_data.labels import imagenet_labels, label_names
     from hub_data.predict import Classifier, Prediction, Result
+    from hub_data.readers import create_reader, list_readers
     from hub_data.transforms import (
         CenterCropOrPad,
         Compose,
@@ -62,9 +80,14 @@ __all__ = [
     "IMAGE_EXTENSIONS",
     "OPENAI_CLIP_MEAN",
     "OPENAI_CLIP_STD",
+    "AugMixDataset",
     "CenterCropOrPad",
     "Classifier",
     "Compose",
+    "DamagedSampleError",
+    "FaultReport",
+    "ImageDataset",
+    "IterableImageDataset",
     "MaybePILToTensor",
     "MaybeToTensor",
     "Normalize",
@@ -73,15 +96,25 @@ __all__ = [
     "ResizeKeepRatio",
     "Result",
     "TrimBorder",
+    "add_img_extensions",
     "center_crop_or_pad",
+    "create_dataset",
+    "create_reader",
     "create_transform",
+    "decode_image",
+    "del_img_extensions",
     "find_images",
+    "get_img_extensions",
     "imagenet_labels",
     "interp_mode_to_str",
+    "is_img_extension",
     "label_names",
+    "list_readers",
+    "load_class_map",
     "load_image",
     "resolve_data_config",
     "resolve_model_data_config",
+    "set_img_extensions",
     "str_to_interp_mode",
     "str_to_pil_interp",
 ]
@@ -92,9 +125,18 @@ _MODULES = {
         "IMAGENET_DPN_MEAN IMAGENET_DPN_STD IMAGENET_INCEPTION_MEAN IMAGENET_INCEPTION_STD "
         "OPENAI_CLIP_MEAN OPENAI_CLIP_STD resolve_data_config resolve_model_data_config"
     ),
-    "hub_data.images": "IMAGE_EXTENSIONS find_images load_image",
+    "hub_data.class_map": "load_class_map",
+    "hub_data.dataset": "AugMixDataset ImageDataset IterableImageDataset create_dataset",
+    "hub_data.decode": "decode_image",
+    "hub_data.extensions": (
+        "IMAGE_EXTENSIONS add_img_extensions del_img_extensions get_img_extensions "
+        "is_img_extension set_img_extensions"
+    ),
+    "hub_data.faults": "DamagedSampleError FaultReport",
+    "hub_data.images": "find_images load_image",
     "hub_data.labels": "imagenet_labels label_names",
     "hub_data.predict": "Classifier Prediction Result",
+    "hub_data.readers": "create_reader list_readers",
     "hub_data.transforms": (
         "CenterCropOrPad Compose MaybePILToTensor MaybeToTensor Normalize Resize ResizeKeepRatio "
         "TrimBorder center_crop_or_pad create_transform interp_mode_to_str str_to_interp_mode "
