@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hub_data.augment import AugmentOp
     from hub_data.augmix import AugMixAugment, augment_and_mix_transform
     from hub_data.auto_augment import AutoAugment, auto_augment_policy, auto_augment_transform
+    from hub_data.class_map import load_class_map
     from hub_data.config import (
         DEFAULT_CROP_MODE,
         DEFAULT_CROP_PCT,
@@ -34,7 +35,18 @@ if TYPE_CHECKING:
         resolve_data_config,
         resolve_model_data_config,
     )
+    from hub_data.dataset import AugMixDataset, ImageDataset, IterableImageDataset, create_dataset
+    from hub_data.decode import decode_image
     from hub_data.erasing import RandomErasing
+    from hub_data.extensions import (
+        IMAGE_EXTENSIONS,
+        add_img_extensions,
+        del_img_extensions,
+        get_img_extensions,
+        is_img_extension,
+        set_img_extensions,
+    )
+    from hub_data.faults import DamagedSampleError, FaultReport
     from hub_data.image_steps import (
         CenterCropOrPad,
         Compose,
@@ -50,16 +62,13 @@ if TYPE_CHECKING:
         str_to_interp_mode,
         str_to_pil_interp,
     )
-    from hub_data.images import IMAGE_EXTENSIONS, find_images, load_image
+    from hub_data.images import find_images, load_image
     from hub_data.labels import imagenet_labels, label_names
     from hub_data.mixup import FastCollateMixup, Mixup
     from hub_data.predict import Classifier, Prediction, Result
     from hub_data.rand_augment import RandAugment, rand_augment_ops, rand_augment_transform
-    from hub_data.random_crops import (
-        RandomCropOrPad,
-        RandomPad,
-        RandomResizedCropAndInterpolation,
-    )
+    from hub_data.random_crops import RandomCropOrPad, RandomPad, RandomResizedCropAndInterpolation
+    from hub_data.readers import create_reader, list_readers
     from hub_data.tf_preprocessing import TfPreprocessTransform
     from hub_data.transforms import create_transform
 
@@ -76,12 +85,17 @@ __all__ = [
     "OPENAI_CLIP_MEAN",
     "OPENAI_CLIP_STD",
     "AugMixAugment",
+    "AugMixDataset",
     "AugmentOp",
     "AutoAugment",
     "CenterCropOrPad",
     "Classifier",
     "Compose",
+    "DamagedSampleError",
     "FastCollateMixup",
+    "FaultReport",
+    "ImageDataset",
+    "IterableImageDataset",
     "MaybePILToTensor",
     "MaybeToTensor",
     "Mixup",
@@ -97,21 +111,31 @@ __all__ = [
     "Result",
     "TfPreprocessTransform",
     "TrimBorder",
+    "add_img_extensions",
     "augment_and_mix_transform",
     "auto_augment_policy",
     "auto_augment_transform",
     "center_crop_or_pad",
+    "create_dataset",
+    "create_reader",
     "create_transform",
     "crop_or_pad",
+    "decode_image",
+    "del_img_extensions",
     "find_images",
+    "get_img_extensions",
     "imagenet_labels",
     "interp_mode_to_str",
+    "is_img_extension",
     "label_names",
+    "list_readers",
+    "load_class_map",
     "load_image",
     "rand_augment_ops",
     "rand_augment_transform",
     "resolve_data_config",
     "resolve_model_data_config",
+    "set_img_extensions",
     "str_to_interp_mode",
     "str_to_pil_interp",
 ]
@@ -120,23 +144,32 @@ _MODULES = {
     "hub_data.augment": "AugmentOp",
     "hub_data.augmix": "AugMixAugment augment_and_mix_transform",
     "hub_data.auto_augment": "AutoAugment auto_augment_policy auto_augment_transform",
+    "hub_data.class_map": "load_class_map",
     "hub_data.config": (
         "DEFAULT_CROP_MODE DEFAULT_CROP_PCT IMAGENET_DEFAULT_MEAN IMAGENET_DEFAULT_STD "
         "IMAGENET_DPN_MEAN IMAGENET_DPN_STD IMAGENET_INCEPTION_MEAN IMAGENET_INCEPTION_STD "
         "OPENAI_CLIP_MEAN OPENAI_CLIP_STD resolve_data_config resolve_model_data_config"
     ),
+    "hub_data.dataset": "AugMixDataset ImageDataset IterableImageDataset create_dataset",
+    "hub_data.decode": "decode_image",
     "hub_data.erasing": "RandomErasing",
-    "hub_data.image_steps": (
-        "CenterCropOrPad Compose MaybePILToTensor MaybeToTensor Normalize Resize ResizeKeepRatio "
-        "TrimBorder center_crop_or_pad crop_or_pad interp_mode_to_str str_to_interp_mode "
-        "str_to_pil_interp"
+    "hub_data.extensions": (
+        "IMAGE_EXTENSIONS add_img_extensions del_img_extensions get_img_extensions "
+        "is_img_extension set_img_extensions"
     ),
-    "hub_data.images": "IMAGE_EXTENSIONS find_images load_image",
+    "hub_data.faults": "DamagedSampleError FaultReport",
+    "hub_data.image_steps": (
+        "CenterCropOrPad Compose MaybePILToTensor MaybeToTensor Normalize Resize "
+        "ResizeKeepRatio TrimBorder center_crop_or_pad crop_or_pad interp_mode_to_str "
+        "str_to_interp_mode str_to_pil_interp"
+    ),
+    "hub_data.images": "find_images load_image",
     "hub_data.labels": "imagenet_labels label_names",
     "hub_data.mixup": "FastCollateMixup Mixup",
     "hub_data.predict": "Classifier Prediction Result",
     "hub_data.rand_augment": "RandAugment rand_augment_ops rand_augment_transform",
     "hub_data.random_crops": "RandomCropOrPad RandomPad RandomResizedCropAndInterpolation",
+    "hub_data.readers": "create_reader list_readers",
     "hub_data.tf_preprocessing": "TfPreprocessTransform",
     "hub_data.transforms": "create_transform",
 }
