@@ -8,11 +8,12 @@ tried out once; where it is neither of the known ones, whole images are resized.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 
@@ -48,15 +49,16 @@ class DeferringImage(Image.Image):
 
     def resize(
         self,
-        size: tuple[int, int] | Sequence[int],
+        size: tuple[int, int] | list[int] | NDArray[Any],
         resample: int | None = None,
         box: tuple[float, float, float, float] | None = None,
         reducing_gap: float | None = None,
     ) -> Image.Image:
         """Return the resized image, computed when it is used."""
         if box is not None or reducing_gap is not None or min(size) < 1:
-            return self._source.resize(tuple(size), resample, box, reducing_gap)
-        return ResizedImage(self._source, tuple(size), resample)
+            return self._source.resize(size, resample, box, reducing_gap)
+        width, height = size
+        return ResizedImage(self._source, (int(width), int(height)), resample)
 
 
 class ResizedImage(Image.Image):
@@ -69,12 +71,12 @@ class ResizedImage(Image.Image):
     """
 
     def __init__(
-        self, source: Image.Image, size: tuple[int, ...], resample: int | None = None
+        self, source: Image.Image, size: tuple[int, int], resample: int | None = None
     ) -> None:
         super().__init__()
         self._source, self._resample = source, resample
         self._result: Image.Image | None = None
-        self._mode, self._size = source.mode, (size[0], size[1])
+        self._mode, self._size = source.mode, size
         self.info = source.info
 
     @property

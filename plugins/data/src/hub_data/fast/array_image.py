@@ -8,11 +8,11 @@ pipeline serves both backends, and what it draws at random is the same in both.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from hub_data.fast.decode import as_array
@@ -70,15 +70,15 @@ class ArrayImage(Image.Image):
 
     def resize(
         self,
-        size: tuple[int, int] | Sequence[int],
+        size: tuple[int, int] | list[int] | NDArray[Any],
         resample: int | None = None,
         box: tuple[float, float, float, float] | None = None,
         reducing_gap: float | None = None,
     ) -> Image.Image:
         """Return the resized image, as PIL does but for the last one or two of 255 levels."""
         if resample not in SIMD_FILTERS or box is not None or min(size) < 1:
-            return super().resize(tuple(size), resample, box, reducing_gap)
-        width, height = size
+            return super().resize(size, resample, box, reducing_gap)
+        width, height = map(int, size)
         return ArrayImage(resize(self._pixels, height, width, Image.Resampling(resample)))
 
     def transpose(self, method: Image.Transpose) -> Image.Image:

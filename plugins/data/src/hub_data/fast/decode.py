@@ -1,4 +1,4 @@
-"""Decoding image files: JPEG by libjpeg-turbo where simplejpeg is installed, the rest by PIL.
+"""Decoding JPEG files by libjpeg-turbo, where simplejpeg is installed.
 
 simplejpeg decodes straight into RGB, three times faster than PIL (0.65 against 1.9 ms for an image
 of 500 x 375), and gives the same pixels: both use libjpeg-turbo with the accurate transform and
@@ -40,33 +40,33 @@ def turbo_status() -> str:
     return "JPEG by PIL, the installed simplejpeg gives other pixels"
 
 
-def decode(data: bytes, mode: str = "RGB") -> Picture:
-    """Return the image in `data`.
+def decode_jpeg(data: bytes) -> np.ndarray | None:
+    """Return the RGB pixels of a JPEG file, or None where it is left to PIL.
+
+    Left to PIL are other formats, grey and four-channel JPEG files, for which PIL has conversions
+    of its own, and damaged ones: PIL's error says what is wrong.
 
     Args:
-        data: content of an image file.
-        mode: PIL's name of the mode wanted.
+        data: content of a file.
 
     Returns:
-        An array (H, W, 3) of uint8 for a JPEG that turbo decodes, a PIL image of `mode` otherwise.
-
-    Raises:
-        OSError: the file is damaged, cut off or of no known format.
+        (H, W, 3) uint8, what `Image.open(file).convert("RGB")` gives.
     """
-    if mode == "RGB" and data[:3] == b"\xff\xd8\xff" and (decoder := turbo()) is not None:
-        try:
-            # Grey and four-channel files are rare and have conversions of their own in PIL.
-            if decoder.decode_jpeg_header(data)[2] == "YCbCr":
-                return decoder.decode_jpeg(data)
-        except ValueError:
-            pass  # damaged: PIL decides whether it can be read, and its error says what is wrong
-    image = Image.open(io.BytesIO(data))
-    return image.convert(mode) if image.mode != mode else _loaded(image)
+    if data[:3] != b"\xff\xd8\xff" or (decoder := turbo()) is None:
+        return None
+    try:
+        if decoder.decode_jpeg_header(data)[2] != "YCbCr":
+            return None
+        return decoder.decode_jpeg(data)
+    except ValueError:
+        return None
 
 
 def as_array(picture: Picture) -> np.ndarray:
-    """Return the pixels (H, W, C); those of a PIL image are copied, once."""
+    """Return the pixels (H, W, C), in memory that may be written to."""
     pixels = np.asarray(picture)
+    if not pixels.flags.writeable:
+        pixels = pixels.copy()  # PIL's; torch warns of tensors over it
     return pixels[:, :, None] if pixels.ndim == 2 else pixels
 
 
@@ -75,11 +75,6 @@ def as_image(picture: Picture) -> Image.Image:
     if isinstance(picture, Image.Image):
         return picture
     return Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture)
-
-
-def _loaded(image: Image.Image) -> Image.Image:
-    image.load()
-    return image
 
 
 def _samples() -> list[bytes]:
