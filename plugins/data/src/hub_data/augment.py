@@ -6,13 +6,13 @@ depends on the policy: see `rand_augment`, `auto_augment` and `augmix`.
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from PIL import Image
 
+from hub_data.draws import python_draws as random
 from hub_data.image_ops import OPERATIONS, Drawn, Options, apply
 
 #: Magnitudes count from 0 to this; 10 is the full strength of an operation.

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from hub_data.augment import AugmentOp, number, parse_settings, spread, switch
+from hub_data.draws import numpy_draws
 from hub_data.image_ops import Options
 
 #: The paper's operations, in their increasing form, and the four on colour and sharpness.
@@ -55,8 +56,8 @@ class AugMixAugment:
 
     def __call__(self, image: Image.Image) -> Image.Image:
         """Return the mixed image."""
-        weights = np.random.dirichlet([self.alpha] * self.width).astype(np.float32)
-        share = np.float32(np.random.beta(self.alpha, self.alpha))
+        weights = numpy_draws.dirichlet([self.alpha] * self.width).astype(np.float32)
+        share = np.float32(numpy_draws.beta(self.alpha, self.alpha))
         if self.blended:
             mixed = image
             for weight in sequential_weights(weights * float(share)):
@@ -75,8 +76,8 @@ class AugMixAugment:
         return f"AugMixAugment({shape}, ops={lines})"
 
     def _chain(self, image: Image.Image) -> Image.Image:
-        depth = self.depth if self.depth > 0 else np.random.randint(1, 4)
-        for index in np.random.choice(len(self.ops), depth):
+        depth = self.depth if self.depth > 0 else numpy_draws.randint(1, 4)
+        for index in numpy_draws.choice(len(self.ops), depth):
             image = self.ops[index](image)
         return image
 

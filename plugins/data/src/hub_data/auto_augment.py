@@ -10,12 +10,12 @@ Differences from timm: an unknown setting raises; `3aug-deit` is understood.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 
 from PIL import Image
 
 from hub_data.augment import AugmentOp, parse_settings, spread
+from hub_data.draws import python_draws as random
 from hub_data.image_ops import Drawn, Options, apply
 
 # A line is a sub-policy: operation, probability, magnitude; "Posterize*" differs between variants.

@@ -7,10 +7,12 @@ erased with normal values (uint8) and unknown modes raise.
 from __future__ import annotations
 
 import math
-import random
 from typing import NamedTuple
 
 import torch
+
+from hub_data.draws import python_draws as random
+from hub_data.draws import torch_generator
 
 MODES = ("const", "rand", "pixel")
 _ATTEMPTS = 10
@@ -125,4 +127,5 @@ class RandomErasing:
                 continue
             shape = (chans, tall, wide) if self.mode == "pixel" else (chans, 1, 1)
             noise = torch.empty(shape, dtype=image.dtype, device=self.device or image.device)
-            inside.copy_(noise.normal_())
+            own = torch_generator() if noise.device.type == "cpu" else None
+            inside.copy_(noise.normal_(generator=own))

@@ -15,12 +15,13 @@ than L and RGB raise an error that names the mode.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
+
+from hub_data.draws import python_draws as random
 
 Options = Mapping[str, Any]
 Color = int | tuple[int, ...]

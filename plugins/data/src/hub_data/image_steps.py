@@ -10,7 +10,6 @@ Differences from timm: images must be PIL images; unknown names and impossible s
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from PIL import Image
+
+from hub_data.draws import python_draws as random
 
 if TYPE_CHECKING:
     from torchvision.transforms import InterpolationMode  # type: ignore[import-untyped]

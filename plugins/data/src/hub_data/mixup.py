@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch.utils.data import default_collate
 
+from hub_data.draws import numpy_draws
+
 MODES = ("batch", "pair", "elem")
 Lam = float | torch.Tensor
 
@@ -147,13 +149,13 @@ class Mixup:
 
     def _draw_batch(self) -> tuple[float, bool]:
         """Return the share of each image itself, and whether it is CutMix."""
-        if not self.mixup_enabled or np.random.rand() >= self.mix_prob:
+        if not self.mixup_enabled or numpy_draws.rand() >= self.mix_prob:
             return 1.0, False
         cut = self.cutmix_alpha > 0
         if cut and self.mixup_alpha > 0:
-            cut = bool(np.random.rand() < self.switch_prob)
+            cut = bool(numpy_draws.rand() < self.switch_prob)
         alpha = self.cutmix_alpha if cut else self.mixup_alpha
-        return float(np.random.beta(alpha, alpha)), cut
+        return float(numpy_draws.beta(alpha, alpha)), cut
 
     def _draw_alphas(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the shares of `count` images themselves, and which of them are CutMix."""
@@ -162,13 +164,13 @@ class Mixup:
         mixed, cut = self.mixup_alpha, self.cutmix_alpha
         cuts = np.full(count, cut > 0)
         if mixed > 0 and cut > 0:
-            cuts = np.random.rand(count) < self.switch_prob
+            cuts = numpy_draws.rand(count) < self.switch_prob
             lams = np.where(
-                cuts, np.random.beta(cut, cut, count), np.random.beta(mixed, mixed, count)
+                cuts, numpy_draws.beta(cut, cut, count), numpy_draws.beta(mixed, mixed, count)
             )
         else:
-            lams = np.random.beta(max(mixed, cut), max(mixed, cut), count)
-        chosen = np.random.rand(count) < self.mix_prob
+            lams = numpy_draws.beta(max(mixed, cut), max(mixed, cut), count)
+        chosen = numpy_draws.rand(count) < self.mix_prob
         return np.where(chosen, lams, 1.0).astype(np.float32), cuts
 
     def _draw_each(
@@ -315,7 +317,7 @@ def rand_bbox(
     spans: list[Any] = []
     for side, cut in zip(img_shape[-2:], sides, strict=True):
         keep = int(margin * cut)
-        centre = np.random.randint(keep, side - keep, size=count)
+        centre = numpy_draws.randint(keep, side - keep, size=count)
         ends = centre - cut // 2, centre + (cut + 1) // 2
         spans += [np.clip(end, 0, side) for end in ends]
     top, bottom, left, right = spans
@@ -335,11 +337,11 @@ def rand_bbox_minmax(
     height, width = img_shape[-2:]
     least, most = minmax
     tall, wide = (
-        np.random.randint(int(side * least), max(int(side * most), int(side * least) + 1), count)
+        numpy_draws.randint(int(side * least), max(int(side * most), int(side * least) + 1), count)
         for side in (height, width)
     )
-    top = np.random.randint(0, height - tall + 1, size=count)
-    left = np.random.randint(0, width - wide + 1, size=count)
+    top = numpy_draws.randint(0, height - tall + 1, size=count)
+    left = numpy_draws.randint(0, width - wide + 1, size=count)
     return top, top + tall, left, left + wide
 
 

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageEnhance
 
+from hub_data.draws import torch_generator
+
 
 @dataclass(frozen=True)
 class RandomFlip:
@@ -95,11 +97,13 @@ class ColorJitter:
 
     def draw(self) -> tuple[list[int], list[float | None]]:
         """Return the order of the four changes, and the amount of each, None where it is off."""
-        order = torch.randperm(4).tolist()
+        order = torch.randperm(4, generator=torch_generator()).tolist()
         *factors, hue = self.amounts
         ranges = [(max(0.0, 1.0 - f), 1.0 + f) if f else None for f in factors]
         ranges.append((-hue, hue) if hue else None)
-        return order, [r and float(torch.empty(1).uniform_(*r)) for r in ranges]
+        return order, [
+            r and float(torch.empty(1).uniform_(*r, generator=torch_generator())) for r in ranges
+        ]
 
     def __call__(self, image: Image.Image) -> Image.Image:
         """Return the changed image."""
@@ -130,7 +134,7 @@ class GaussianBlur:
 
     def __call__(self, image: Image.Image) -> Image.Image:
         """Return the blurred image."""
-        sigma = float(torch.empty(1).uniform_(self.sigma[0], self.sigma[1]))
+        sigma = float(torch.empty(1).uniform_(*self.sigma, generator=torch_generator()))
         pixels = np.asarray(image, dtype=np.float32)
         values = torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1)
         blurred = values[:, None]  # (C, 1, H, W)
@@ -146,7 +150,7 @@ class GaussianBlur:
 
 def happens(p: float) -> bool:
     """Return True with probability `p`, by torch's generator."""
-    return bool(torch.rand(1).item() < p)
+    return bool(torch.rand(1, generator=torch_generator()).item() < p)
 
 
 def _gauss(reach: int, sigma: float) -> torch.Tensor:

@@ -6,6 +6,27 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
 from hub.hookspecs import Command, hookimpl
 
+from hub_data import hookspecs
+from hub_data.hookspecs import ReaderInfo
+
+
+@hookimpl
+def hub_addhooks() -> list[object]:
+    """Return the hook through which readers come."""
+    return [hookspecs]
+
+
+@hookimpl
+def hub_readers() -> list[ReaderInfo]:
+    """Return the readers of hub-data itself."""
+    return [
+        ReaderInfo(
+            scheme="folder",
+            reader="hub_data.readers.folder:FolderReader",
+            description="images in folders, one per class; the default",
+        ),
+    ]
+
 
 @hookimpl
 def hub_commands() -> list[Command]:

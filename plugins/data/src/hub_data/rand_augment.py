@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from hub_data.augment import AugmentOp, number, parse_settings, spread, switch
+from hub_data.draws import numpy_draws
 from hub_data.image_ops import Drawn, Options, apply
 
 _PLAIN = ("AutoContrast", "Equalize", "Invert")
@@ -81,7 +82,9 @@ class RandAugment:
 
     def _chosen(self) -> list[AugmentOp]:
         weights = self.choice_weights
-        drawn = np.random.choice(len(self.ops), self.num_layers, replace=weights is None, p=weights)
+        drawn = numpy_draws.choice(
+            len(self.ops), self.num_layers, replace=weights is None, p=weights
+        )
         return [self.ops[index] for index in drawn]
 
 

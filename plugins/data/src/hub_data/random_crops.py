@@ -6,12 +6,12 @@ Differences from timm: impossible ranges raise; an image is never scaled to less
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from PIL import Image
 
+from hub_data.draws import python_draws as random
 from hub_data.image_steps import check_range, crop_or_pad, draw_filter, pair, require_pil
 
 _ATTEMPTS = 10

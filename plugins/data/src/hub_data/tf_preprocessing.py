@@ -13,11 +13,12 @@ the image, of which 0.1 must be seen: ratio 3/4 to 4/3, the height even among th
 from __future__ import annotations
 
 import io
-import random
 
 import numpy as np
 import torch
 from PIL import Image
+
+from hub_data.draws import python_draws as random
 
 _CROP_PADDING = 32
 _AREA = (0.08, 1.0)
