@@ -33,8 +33,9 @@ def resize(pixels: np.ndarray, height: int, width: int, resample: Image.Resampli
         return pixels
     if resample not in SIMD_FILTERS or pixels.shape[2] not in (1, 3):
         return as_array(as_image(pixels).resize((width, height), resample))
-    # Dense channels-last memory, seen as (1, C, H, W), keeps torch on its SIMD path.
-    batch = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+    # Dense channels-last memory keeps torch on its SIMD path, in and out; the batch axis comes
+    # before the permutation, else torch takes the strides for planar ones.
+    batch = torch.from_numpy(np.ascontiguousarray(pixels))[None].permute(0, 3, 1, 2)
     resized = F.interpolate(
         batch, (height, width), mode=SIMD_FILTERS[resample], antialias=True, align_corners=False
     )
