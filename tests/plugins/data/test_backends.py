@@ -13,8 +13,8 @@ from hub_data.fast.array_image import ArrayImage, FastImage
 from hub_data.fast.buffers import BufferPool
 from hub_data.fast.normalize import Normalizer
 from hub_data.fast.resize import resize
-from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from pictures import jpeg, pixels
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 FILTERS = list(Image.Resampling)
 MODES = ["center", "squash", "border"]
