@@ -77,7 +77,8 @@ class Faults:
         self.on_error = on_error
         self.max_consecutive = max_consecutive
         # Row of a process: how many were damaged, then the indices of the first of them.
-        self._table = torch.zeros(_ROWS, 1 + _REMEMBERED, dtype=torch.int64).share_memory_()
+        self._table = torch.zeros(_ROWS, 1 + _REMEMBERED, dtype=torch.int64)
+        self._table.share_memory_()  # type: ignore[no-untyped-call]
         self._in_a_row = 0
         self._lock = threading.Lock()
 

@@ -25,6 +25,46 @@ def hub_readers() -> list[ReaderInfo]:
             reader="hub_data.readers.folder:FolderReader",
             description="images in folders, one per class; the default",
         ),
+        ReaderInfo(
+            scheme="tar",
+            reader="hub_data.readers.tar:TarReader",
+            description="images in a tar archive, or in a folder of them",
+        ),
+        ReaderInfo(
+            scheme="torch",
+            reader="hub_data.readers.torchvision:TorchvisionReader",
+            description="data sets of torchvision: torch/cifar10",
+        ),
+        ReaderInfo(
+            scheme="csv",
+            reader="hub_data.readers.table:CsvReader",
+            description="paths and labels in a table: csv:labels.csv",
+        ),
+        ReaderInfo(
+            scheme="parquet",
+            reader="hub_data.readers.table:ParquetReader",
+            description="the same from parquet, or the images themselves",
+            requires=(("pyarrow", "pyarrow"),),
+        ),
+        ReaderInfo(
+            scheme="wds",
+            reader="hub_data.readers.webdataset:WebDatasetReader",
+            description="shards of WebDataset",
+            streams=True,
+        ),
+        ReaderInfo(
+            scheme="hfds",
+            reader="hub_data.readers.huggingface:HuggingFaceReader",
+            description="data sets of the Hugging Face hub: hfds/org/name",
+            requires=(("datasets", "datasets"),),
+        ),
+        ReaderInfo(
+            scheme="hfids",
+            reader="hub_data.readers.huggingface:HuggingFaceStream",
+            description="the same, streamed",
+            streams=True,
+            requires=(("datasets", "datasets"),),
+        ),
     ]
 
 
