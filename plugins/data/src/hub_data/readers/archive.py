@@ -6,10 +6,13 @@ has no position that processes could take from each other, so workers share an o
 
 from __future__ import annotations
 
+import logging
 import os
 import tarfile
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
+
+_logger = logging.getLogger(__name__)
 
 
 class Member(NamedTuple):
@@ -26,7 +29,8 @@ def list_members(path: str) -> Iterator[Member]:
     The files of an archive inside are yielded with its name, less ".tar", before theirs.
 
     Raises:
-        ValueError: it is no tar archive, or compressed, or breaks off.
+        ValueError: it is no tar archive, or compressed. One that breaks off is read up to there,
+            with a line in the log.
     """
     with open(path, "rb") as file:
         yield from _members(file, path, "", 0)
@@ -45,11 +49,15 @@ def _members(file: BinaryIO, path: str, prefix: str, start: int) -> Iterator[Mem
                     yield from _inner(path, f"{prefix}{stem}/", start, info)
                 else:
                     yield Member(prefix + info.name, info.offset_data, info.size)
+            end = archive.offset  # type: ignore[attr-defined]
     except tarfile.TarError as error:
         raise ValueError(
             f"{path} cannot be read as an uncompressed tar archive: {error} (of a compressed one "
             "single files cannot be read: unpack it, or tar it anew without compression)"
         ) from error
+    file.seek(end)
+    if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # how every archive ends
+        _logger.warning("%s breaks off at byte %d: what followed is missing", path, end)
 
 
 def _inner(path: str, prefix: str, start: int, info: Any) -> Iterator[Member]:

@@ -98,7 +98,7 @@ class TorchvisionReader(IndexedReader):
 
 
 def _open(name: str, root: str, split: str, download: bool, options: dict[str, Any]) -> Any:
-    from torchvision import datasets
+    from torchvision import datasets  # type: ignore[import-untyped]
 
     known = (*_WITH_TRAIN_FLAG, *_OTHERS)
     if name not in known:

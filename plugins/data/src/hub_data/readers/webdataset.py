@@ -198,14 +198,18 @@ def find_shards(root: str, split: str) -> Shards:
 
 
 def expand_ranges(pattern: str) -> Iterator[str]:
-    """Yield what a pattern with ranges and choices stands for.
+    """Yield what a pattern with ranges and choices stands for; "::" stands between patterns.
 
     >>> list(expand_ranges("{train,val}-{08..10}.tar"))[2:4]
     ['train-10.tar', 'val-08.tar']
     """
+    if "::" in pattern:
+        for part in pattern.split("::"):
+            yield from expand_ranges(part)
+        return
     match = re.search(r"\{([^{}]*)\}", pattern)
     if match is None:
-        yield from pattern.split("::") if "::" in pattern else [pattern]
+        yield pattern
         return
     bounds = re.fullmatch(r"(\d+)\.\.(\d+)", match[1])
     if bounds:

@@ -1,0 +1,728 @@
+"""Every reader on data made here; those of optional libraries are skipped without them."""
+
+import io
+import json
+import os
+import pickle
+import subprocess
+import sys
+import warnings
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from hub.errors import HubError, PluginError
+from hub_data import create_dataset, create_reader, list_readers
+from hub_data.hookspecs import Reader, Stream
+from hub_data.readers.indexed import Names, natural_key
+from hub_data.readers.tar import TarReader
+from hub_data.readers.webdataset import expand_ranges
+from make_images import CLASSES, encoded, make_folder, make_tar, pixels
+from PIL import Image
+from torch.utils.data import DataLoader
+
+
+def expected(seed: int) -> np.ndarray:
+    return pixels(Image.open(io.BytesIO(encoded(seed))).convert("RGB"))
+
+
+def first_and_rest(batch):
+    return batch
+
+
+# --- folders -------------------------------------------------------------------------------------
+
+
+def test_folder_has_classes_of_its_folders_in_natural_order(tmp_path):
+    make_folder(tmp_path, ("class10", "class2", "Class1"), count=12)
+    data = create_dataset("", tmp_path, "train")
+    assert data.reader.class_to_idx == {"Class1": 0, "class2": 1, "class10": 2}
+    assert data.filenames()[:3] == ["Class1/0.jpg", "Class1/1.jpg", "Class1/2.jpg"]
+    assert data.filenames()[11] == "Class1/11.jpg"
+    assert list(data.reader.iter_targets()) == [0] * 12 + [1] * 12 + [2] * 12
+    image, target = data[24]
+    assert target == 2 and np.array_equal(pixels(image), expected(0))
+
+
+def test_natural_keys_sort_as_lists_of_text_and_numbers_do():
+    import random
+    import re
+
+    generator = random.Random(0)
+    names = [
+        "".join(generator.choices("ab1029 ._-/Z", k=generator.randint(1, 9))) for _ in range(3000)
+    ]
+    names += ["a" + "9" * 30, "a1" + "0" * 30, "a007", "a7", "a07b"]
+
+    def slow(name):
+        return [
+            int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+)", name.lower()))
+        ]
+
+    assert sorted(names, key=natural_key) == sorted(names, key=slow)
+
+
+def test_hidden_files_and_folders_are_no_samples(tmp_path):
+    make_folder(tmp_path)
+    (tmp_path / "cat" / "._0.jpg").write_bytes(b"of macOS")
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    (tmp_path / ".ipynb_checkpoints" / "0.jpg").write_bytes(encoded(0))
+    data = create_dataset("", tmp_path)
+    assert len(data) == 9 and set(data.reader.class_to_idx) == set(CLASSES)
+
+
+def test_links_in_a_circle_end(tmp_path):
+    root = make_folder(tmp_path / "data")
+    other = make_folder(tmp_path / "other", ("owl",))
+    (root / "more").symlink_to(other)
+    (other / "back").symlink_to(root)
+    (root / "cat" / "self").symlink_to(root / "cat")
+    data = create_dataset("", root)
+    assert "more/owl/0.jpg" in data.filenames() and len(data) == 12
+
+
+@pytest.mark.parametrize(
+    ("folder", "split"),
+    [
+        ("train", "training"),
+        ("training", "train"),
+        ("val", "validation"),
+        ("valid", "val"),
+        ("validation", "eval"),
+        ("evaluation", "valid"),
+        ("test", "test"),
+        ("minival", "minival"),
+    ],
+)
+def test_split_is_found_by_any_of_its_names(tmp_path, folder, split):
+    make_folder(tmp_path / folder, count=1)
+    make_folder(tmp_path / "unrelated", count=2)
+    assert len(create_dataset("", tmp_path, split)) == 3
+    assert len(create_dataset("", tmp_path, split, search_split=False)) == 9
+
+
+def test_missing_split_does_not_become_the_whole_data_set(tmp_path):
+    make_folder(tmp_path / "train")
+    make_folder(tmp_path / "test")
+    with pytest.raises(FileNotFoundError, match=r"train and no split 'validation'.*search_split"):
+        create_dataset("", tmp_path, "validation")
+    with pytest.raises(ValueError, match="slices are for hfds"):
+        create_dataset("", tmp_path, "train[:10%]")
+
+
+def test_empty_folder_and_missing_folder_are_named(tmp_path):
+    with pytest.raises(ValueError, match=r"no image in .*looked for .*\.jpg"):
+        create_dataset("", tmp_path)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        create_dataset("", tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="needs root"):
+        create_dataset("")
+
+
+def test_other_extensions_are_found_where_asked_for(tmp_path):
+    make_folder(tmp_path)
+    np.save(tmp_path / "cat" / "7.npy", np.zeros((4, 4, 3), np.uint8))
+    assert len(create_dataset("", tmp_path)) == 9
+    assert create_dataset("", tmp_path, input_key=".npy").filenames() == ["cat/7.npy"]
+
+
+@pytest.mark.parametrize("form", ["dict", "txt", "json list", "json dict"])
+def test_class_map_numbers_the_classes_and_leaves_others_out(tmp_path, form, caplog):
+    make_folder(tmp_path)
+    class_map: object = {"dog": 0, "cat": 1}
+    if form == "txt":
+        (tmp_path / "map.txt").write_text("dog\ncat\n")
+        class_map = "map.txt"
+    elif form != "dict":
+        content = ["dog", "cat"] if form == "json list" else class_map
+        class_map = tmp_path / "map.json"
+        class_map.write_text(json.dumps(content))
+    data = create_dataset("", tmp_path, class_map=class_map)
+    assert [target for _, target in data] == [1, 1, 1, 0, 0, 0]
+    assert "3 images of classes that the class map lacks" in caplog.text
+
+
+def test_unusable_class_maps_are_refused(tmp_path):
+    make_folder(tmp_path)
+    (tmp_path / "twice.txt").write_text("cat\ncat\n")
+    (tmp_path / "map.pkl").write_bytes(pickle.dumps({"cat": 0}))
+    for class_map, message in [
+        ("twice.txt", "'cat' more than once"),
+        ("map.pkl", r"give a \.txt"),
+        ({"cat": -1}, "no index"),
+        ({"whale": 0}, "the folders are 'bird', 'cat', 'dog'"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            create_dataset("", tmp_path, class_map=class_map)
+    with pytest.raises(FileNotFoundError, match=r"no class map 'none\.txt'"):
+        create_dataset("", tmp_path, class_map="none.txt")
+
+
+def test_names_are_kept_as_they_are_on_disk():
+    names = ["a", "", "ü/π.jpg", os.fsdecode(b"bad\xff.jpg"), "z" * 300]
+    packed = Names(names)
+    assert list(packed) == names and packed[-1] == names[-1] and packed[1:3] == names[1:3]
+    with pytest.raises(IndexError):
+        packed[5]
+
+
+# --- archives ------------------------------------------------------------------------------------
+
+
+def tar_files(classes=CLASSES, count=3):
+    return {
+        f"{c}/{n}.jpg": encoded(i * count + n) for i, c in enumerate(classes) for n in range(count)
+    }
+
+
+def check_tar(data):
+    assert data.reader.class_to_idx == {"bird": 0, "cat": 1, "dog": 2}
+    assert Counter(target for _, target in data) == {0: 3, 1: 3, 2: 3}
+    found = sorted(pixels(image).tobytes() for image, _ in data)
+    assert found == sorted(expected(seed).tobytes() for seed in range(9))
+
+
+def test_tar_by_its_path(tmp_path):
+    path = make_tar(
+        tmp_path / "all.tar", {**tar_files(), "./.hidden/0.jpg": b"", "cat/._0.jpg": b""}
+    )
+    data = create_dataset("", path)
+    check_tar(data)
+    assert data.filenames()[:2] == ["bird/0.jpg", "bird/1.jpg"]
+    assert data.filename(0, absolute=True) == f"{path}/bird/0.jpg"
+
+
+def test_tar_per_class(tmp_path):
+    for name in CLASSES:
+        files = {f: c for f, c in tar_files().items() if f.startswith(name)}
+        make_tar(tmp_path / "train" / f"{name}.tar", {f.split("/")[1]: c for f, c in files.items()})
+    check_tar(create_dataset("tar/", tmp_path, "train"))
+
+
+def test_several_tars(tmp_path):
+    files = list(tar_files().items())
+    make_tar(tmp_path / "1.tar", dict(files[:5]))
+    make_tar(tmp_path / "2.tar", dict(files[5:]))
+    check_tar(create_dataset("tar/", tmp_path))
+
+
+def test_tar_of_tars(tmp_path):
+    inner = {}
+    for name in CLASSES:
+        files = {f.split("/")[1]: c for f, c in tar_files().items() if f.startswith(name)}
+        inner[f"{name}.tar"] = make_tar(tmp_path / f"{name}.tar", files).read_bytes()
+    check_tar(create_dataset("", make_tar(tmp_path / "outer.tar", inner)))
+
+
+def test_tar_is_read_by_workers_that_share_it(tmp_path):
+    data = create_dataset("", make_tar(tmp_path / "all.tar", tar_files()), transform=np.array)
+    data[0]  # the archive is open before the workers start
+    batches = list(DataLoader(data, batch_size=2, num_workers=2))
+    images = torch.cat([images for images, _ in batches]).numpy()
+    assert [image.tobytes() for image in images] == [expected(seed).tobytes() for seed in range(9)]
+
+
+def test_tar_survives_pickling(tmp_path):
+    data = create_dataset("", make_tar(tmp_path / "all.tar", tar_files()))
+    data[0]
+    check_tar(pickle.loads(pickle.dumps(data)))
+
+
+def test_tar_index_is_kept_and_renewed_when_the_archive_changes(tmp_path, monkeypatch):
+    path = make_tar(tmp_path / "all.tar", tar_files())
+    assert len(TarReader(root=path, cache_tarinfo=True)) == 9
+    monkeypatch.setattr(
+        "hub_data.readers.tar.list_members", lambda path: pytest.fail("was scanned")
+    )
+    kept = create_dataset("", path, cache_tarinfo=True)
+    check_tar(kept)
+    monkeypatch.undo()
+    make_tar(path, tar_files(("cat", "dog"), count=2))
+    assert len(create_dataset("", path, cache_tarinfo=True)) == 4
+
+
+def test_compressed_and_damaged_archives_say_what_to_do(tmp_path):
+    packed = make_tar(tmp_path / "all.tar.gz", tar_files(), "w:gz")
+    with pytest.raises(ValueError, match="without compression"):
+        create_dataset("", packed)
+    broken = tmp_path / "broken.tar"
+    broken.write_bytes(b"no archive" * 100)
+    with pytest.raises(ValueError, match=r"broken\.tar cannot be read"):
+        create_dataset("", broken)
+
+
+# --- tables --------------------------------------------------------------------------------------
+
+
+def write_csv(path, rows, sep=","):
+    path.write_text("\n".join(sep.join(map(str, row)) for row in rows) + "\n")
+    return path
+
+
+def test_csv_with_names_for_labels(tmp_path):
+    make_folder(tmp_path)
+    rows = [("path", "label"), ("dog/1.jpg", "dog"), ("bird/0.jpg", "bird"), ("dog/0.jpg", "dog")]
+    write_csv(tmp_path / "labels.csv", rows)
+    data = create_dataset("csv:labels.csv", tmp_path)
+    assert data.reader.class_to_idx == {"bird": 0, "dog": 1}
+    assert [target for _, target in data] == [1, 0, 1]
+    assert np.array_equal(pixels(data[0][0]), expected(7))
+    assert data.filenames() == ["dog/1.jpg", "bird/0.jpg", "dog/0.jpg"]
+    mapped = create_dataset("csv/labels.csv", tmp_path, class_map={"dog": 0, "bird": 5})
+    assert list(mapped.reader.iter_targets()) == [0, 5, 0]
+
+
+def test_csv_with_indices_and_other_columns(tmp_path):
+    make_folder(tmp_path)
+    rows = [("Weight", "Photo", "Kind"), (1.5, "cat/0.jpg", 4), (2, "cat/1.jpg", 2)]
+    table = write_csv(tmp_path / "t.tsv", rows, sep="\t")
+    data = create_dataset(
+        f"csv:{table}", tmp_path, input_key="Photo", target_key="Kind", additional_features="Weight"
+    )
+    assert [rest for _, *rest in data] == [[4, "1.5"], [2, "2"]]
+    unlabelled = create_dataset(f"csv:{table}", tmp_path, input_key="Photo", target_key="")
+    assert unlabelled[0][1] == -1
+
+
+def test_csv_with_several_labels(tmp_path):
+    make_folder(tmp_path)
+    rows = [("path", "label", "night", "indoor"), ("cat/0.jpg", "cat|pet", 1, 0)]
+    rows += [("dog/0.jpg", "pet", 1, 1), ("bird/0.jpg", "", 0, 0)]
+    write_csv(tmp_path / "labels.csv", rows)
+    data = create_dataset("csv:labels.csv", tmp_path, label_sep="|")
+    assert data.reader.class_to_idx == {"cat": 0, "pet": 1}
+    assert [target for _, target in data] == [[0, 1], [1], []]
+    columns = create_dataset("csv:labels.csv", tmp_path, target_key="night,indoor")
+    assert columns.reader.class_to_idx == {"night": 0, "indoor": 1}
+    assert [target for _, target in columns] == [[0], [0, 1], []]
+
+
+def test_csv_split_by_column_or_by_file(tmp_path):
+    make_folder(tmp_path)
+    rows = [("path", "label", "split"), ("cat/0.jpg", 1, "train"), ("cat/1.jpg", 1, "valid")]
+    write_csv(tmp_path / "all.csv", rows)
+    assert create_dataset("csv:all.csv", tmp_path, "validation").filenames() == ["cat/1.jpg"]
+    with pytest.raises(ValueError, match="no rows of split 'test': there are train, valid"):
+        create_dataset("csv:all.csv", tmp_path, "test")
+    write_csv(tmp_path / "val.csv", [("path", "label"), ("dog/0.jpg", 2)])
+    assert create_dataset("csv:", tmp_path, "validation").filenames() == ["dog/0.jpg"]
+
+
+def test_csv_mistakes_name_the_columns(tmp_path):
+    write_csv(tmp_path / "t.csv", [("picture", "kind"), ("a.jpg", 1)])
+    with pytest.raises(ValueError, match=r"no column called path.* It has picture, kind"):
+        create_dataset("csv:t.csv", tmp_path)
+    with pytest.raises(ValueError, match=r"no column 'pictur'. Did you mean picture"):
+        create_dataset("csv:t.csv", tmp_path, input_key="pictur")
+    with pytest.raises(FileNotFoundError, match=r"no table 'u\.csv'"):
+        create_dataset("csv:u.csv", tmp_path)
+
+
+def test_parquet_with_paths_and_with_images(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    make_folder(tmp_path)
+    names = [f"{name}/0.jpg" for name in CLASSES]
+    table = pyarrow.table({"path": names, "label": list(CLASSES), "tags": [[0], [1, 2], []]})
+    parquet.write_table(table, tmp_path / "paths.parquet")
+    data = create_dataset("parquet:paths.parquet", tmp_path)
+    assert data.filenames() == names and list(data.reader.iter_targets()) == [0, 1, 2]
+    several = create_dataset("parquet:paths.parquet", tmp_path, target_key="tags")
+    assert list(several.reader.iter_targets()) == [[0], [1, 2], []]
+    stored = [{"bytes": encoded(seed), "path": f"{seed}.jpg"} for seed in range(5)]
+    table = pyarrow.table({"image": stored, "label": [3, 1, 4, 1, 5]})
+    parquet.write_table(table, tmp_path / "images.parquet", row_group_size=2)
+    data = create_dataset("parquet:images.parquet", tmp_path)
+    assert data.filenames() == [f"{seed}.jpg" for seed in range(5)]
+    for seed in (4, 0, 3):
+        image, target = data[seed]
+        assert np.array_equal(pixels(image), expected(seed)) and target == [3, 1, 4, 1, 5][seed]
+
+
+# --- torchvision ---------------------------------------------------------------------------------
+
+
+def write_idx(path, array):
+    """Write the format of MNIST."""
+    header = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(header + array.astype(np.uint8).tobytes())
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST"), ("kmnist", "KMNIST")],
+)
+def test_torch_mnist_and_its_kin(tmp_path, name, folder):
+    images = np.random.default_rng(0).integers(0, 256, (4, 28, 28))
+    for stem, count in (("train", 4), ("t10k", 3)):
+        raw = tmp_path / folder / "raw"
+        write_idx(raw / f"{stem}-images-idx3-ubyte", images[:count])
+        write_idx(raw / f"{stem}-labels-idx1-ubyte", np.array([3, 0, 9, 1])[:count])
+    data = create_dataset(f"torch/{name}", tmp_path, "train", input_img_mode="L")
+    assert np.array_equal(pixels(data[2][0]), images[2])
+    assert list(data.reader.iter_targets()) == [3, 0, 9, 1]
+    colored = create_dataset(f"TORCH/{name}", tmp_path, "validation")
+    assert len(colored) == 3 and colored[0][0].mode == "RGB"
+
+
+def test_torch_cifar(tmp_path):
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    rows = np.random.default_rng(0).integers(0, 256, (2, 3072), dtype=np.uint8)
+    for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
+        (folder / name).write_bytes(pickle.dumps({"data": rows, "labels": [1, 8]}))
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": list("abcdefghij")}))
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
+        warnings.simplefilter("ignore")
+        data = create_dataset("torch/cifar10", tmp_path, "train")
+    assert len(data) == 10 and data.reader.class_to_idx["b"] == 1
+    assert np.array_equal(pixels(data[0][0]), rows[0].reshape(3, 32, 32).transpose(1, 2, 0))
+
+
+def test_torch_image_folder_with_split(tmp_path):
+    make_folder(tmp_path / "val")
+    data = create_dataset("torch/image_folder", tmp_path, "validation")
+    assert len(data) == 9 and data.filenames()[0] == "val/bird/0.jpg"
+    assert np.array_equal(pixels(data[4][0]), expected(4))
+
+
+def test_torch_mistakes_are_named(tmp_path):
+    with pytest.raises(ValueError, match=r"no 'cifar11' here. Did you mean cifar10"):
+        create_dataset("torch/cifar11", tmp_path)
+    with pytest.raises(FileNotFoundError, match="download=True"):
+        create_dataset("torch/cifar10", tmp_path)
+    with pytest.raises(ValueError, match="no split 'validaton'"):
+        create_dataset("torch/mnist", tmp_path, "validaton")
+    with pytest.raises(ValueError, match="needs root"):
+        create_dataset("torch/mnist")
+
+
+# --- WebDataset ----------------------------------------------------------------------------------
+
+
+def make_shards(root, count=10, shards=3, label="cls"):
+    """Write `count` samples to shards of about equal size; sample n is `encoded(n)`, class n."""
+    root.mkdir(parents=True, exist_ok=True)
+    lengths = []
+    for shard in range(shards):
+        files = {}
+        for n in range(count)[shard::shards]:
+            files[f"{n:04}.jpg"] = encoded(n)
+            if label == "cls":
+                files[f"{n:04}.cls"] = str(n).encode()
+            else:
+                files[f"{n:04}.json"] = json.dumps(
+                    {"meta": {"kind": n}, "tags": [n, 0], "a": 1}
+                ).encode()
+        lengths.append(len(files) // 2)
+        make_tar(root / f"train-{shard:02}.tar", files)
+    return lengths
+
+
+def targets_of(data, workers=0, batch_size=1):
+    loader = DataLoader(data, batch_size=batch_size, num_workers=workers, collate_fn=first_and_rest)
+    data.set_loader_cfg(workers)
+    return [target for batch in loader for _, target in batch]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_wds_evaluation_yields_each_sample_once(tmp_path, workers):
+    make_shards(tmp_path)
+    data = create_dataset("wds/", tmp_path, "train")
+    assert sorted(targets_of(data, workers)) == list(range(10))
+    assert data.filenames() == [f"{n:04}" for s in range(3) for n in range(10)[s::3]]
+
+
+def test_wds_images_are_those_of_the_files(tmp_path):
+    make_shards(tmp_path)
+    for image, target in create_dataset("wds/x", tmp_path, "train"):
+        assert np.array_equal(pixels(image), expected(target))
+
+
+@pytest.mark.parametrize(("workers", "shards"), [(0, 3), (2, 3), (2, 1)])
+def test_wds_training_fills_each_workers_batches(tmp_path, workers, shards):
+    make_shards(tmp_path, shards=shards)
+    data = create_dataset("wds/", tmp_path, "train", is_training=True, batch_size=4)
+    found = targets_of(data, workers, batch_size=4)
+    assert len(found) == len(data) == {0: 12, 2: 16}[workers]
+    assert set(found) == set(range(10))
+
+
+def test_wds_order_depends_on_epoch_and_seed_only(tmp_path):
+    make_shards(tmp_path, count=40)
+    orders = []
+    for seed, epoch in [(1, 0), (1, 0), (1, 1), (2, 0)]:
+        data = create_dataset("wds/", tmp_path, "train", is_training=True, seed=seed)
+        data.set_epoch(epoch)
+        orders.append(targets_of(data))
+    assert orders[0] == orders[1] and sorted(orders[0]) == list(range(40))
+    assert orders[0] != orders[2] and orders[0] != orders[3] and orders[0] != sorted(orders[0])
+
+
+def test_wds_epoch_reaches_workers_that_persist(tmp_path):
+    make_shards(tmp_path, count=40)
+    data = create_dataset("wds/", tmp_path, "train", is_training=True)
+    loader = DataLoader(
+        data, batch_size=8, num_workers=2, persistent_workers=True, collate_fn=first_and_rest
+    )
+    orders = []
+    for epoch in (0, 1, 0):
+        data.set_epoch(epoch)
+        orders.append([target for batch in loader for _, target in batch])
+    assert orders[0] == orders[2] != orders[1]
+
+
+@pytest.mark.parametrize(("ranks", "workers"), [(2, 0), (2, 2), (7, 0)])
+def test_wds_ranks_and_workers_share_without_overlap(tmp_path, ranks, workers):
+    make_shards(tmp_path)
+    found = []
+    for rank in range(ranks):
+        data = create_dataset("wds/", tmp_path, "train")
+        data.reader.rank, data.reader.num_ranks = rank, ranks
+        found += targets_of(data, workers)
+    assert sorted(found) == list(range(10))
+
+
+def test_wds_split_from_info_file(tmp_path):
+    lengths = make_shards(tmp_path)
+    names = [f"train-{i:02}.tar" for i in range(3)]
+    split = dict(name="small", num_samples=10, filenames=names, shard_lengths=lengths)
+    (tmp_path / "_info.json").write_text(json.dumps({"splits": {"small": split}}))
+    assert len(create_dataset("wds/", tmp_path, "small")) == 10
+    with pytest.raises(ValueError, match=r"no split 'big'.*there are small"):
+        create_dataset("wds/", tmp_path, "big")
+    part = create_dataset("wds/", tmp_path, "train-{00..01}.tar")
+    assert len(part) == lengths[0] + lengths[1]
+    assert len(create_dataset("wds/", tmp_path, "train-00.tar|7", is_training=True)) == 7
+
+
+def test_wds_targets_from_json(tmp_path):
+    make_shards(tmp_path, label="json")
+    data = create_dataset("wds/", tmp_path, "train", target_key="meta/kind")
+    assert sorted(targets_of(data)) == list(range(10))
+    data = create_dataset("wds/", tmp_path, "train", target_key="tags")
+    assert sorted(targets_of(data))[:2] == [[0, 0], [1, 0]]
+    data = create_dataset("wds/", tmp_path, "train", target_key="knd")
+    with pytest.raises(ValueError, match=r"sample '0000': no field 'knd'.*meta, tags, a"):
+        targets_of(data)
+    with pytest.raises(ValueError, match=r"no \.cls file"):
+        targets_of(create_dataset("wds/", tmp_path, "train"))
+
+
+def test_wds_shard_that_breaks_off_costs_its_rest(tmp_path, caplog):
+    make_shards(tmp_path)
+    path = tmp_path / "train-01.tar"
+    path.write_bytes(path.read_bytes()[:3000])
+    found = targets_of(create_dataset("wds/", tmp_path, "train", num_samples=10))
+    assert set(found) >= {0, 3, 6, 9, 2, 5, 8}
+    assert "train-01.tar breaks off" in caplog.text
+
+
+def test_wds_missing_shards_are_named(tmp_path):
+    with pytest.raises(ValueError, match=r"no _info\.json and no train\*\.tar"):
+        create_dataset("wds/", tmp_path, "train")
+    with pytest.raises(FileNotFoundError, match=r"no shard .*x-01\.tar"):
+        create_dataset("wds/", tmp_path, "x-{01..02}.tar")
+
+
+def test_wds_reads_what_webdataset_writes(tmp_path):
+    webdataset = pytest.importorskip("webdataset")
+    with webdataset.ShardWriter(str(tmp_path / "train-%04d.tar"), maxcount=4, verbose=0) as writer:
+        for n in range(10):
+            writer.write({"__key__": f"a/{n}", "jpg": encoded(n), "cls": n})
+    local = {target: pixels(image) for image, target in create_dataset("wds/", tmp_path, "train")}
+    shards = f"pipe:cat {tmp_path}/train-{{0000..0002}}.tar|10"
+    piped = create_dataset("wds/", tmp_path, shards)
+    assert len(local) == len(piped) == 10
+    for image, target in piped:
+        assert np.array_equal(pixels(image), expected(target))
+        assert np.array_equal(local[target], expected(target))
+
+
+def test_ranges_expand():
+    assert list(expand_ranges("a-{08..11}-{x,y}.tar"))[:3] == [
+        "a-08-x.tar",
+        "a-08-y.tar",
+        "a-09-x.tar",
+    ]
+    assert list(expand_ranges("a.tar::b-{1..2}.tar")) == ["a.tar", "b-1.tar", "b-2.tar"]
+
+
+# --- Hugging Face --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hugging(tmp_path, monkeypatch):
+    """Return the library, kept from the network and from the user's folders."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    datasets.disable_progress_bars()
+    return datasets
+
+
+def write_hugging(datasets, folder, count=6, files=2):
+    """Write parquet files of images with labels, tags and names."""
+    features = datasets.Features(
+        {
+            "image": datasets.Image(),
+            "label": datasets.ClassLabel(names=["no", "yes"]),
+            "tags": datasets.Sequence(datasets.ClassLabel(names=["x", "y", "z"])),
+            "id": datasets.Value("string"),
+        }
+    )
+    rows = [
+        {
+            "image": {"bytes": encoded(n), "path": f"{n}.jpg"},
+            "label": n % 2,
+            "tags": [0, 2][: n % 3],
+            "id": f"id{n}",
+        }
+        for n in range(count)
+    ]
+    (folder / "data").mkdir(parents=True)
+    for i in range(files):
+        part = datasets.Dataset.from_list(rows[i * count // files :][: count // files], features)
+        part.to_parquet(folder / "data" / f"train-{i:05}-of-{files:05}.parquet")
+    return datasets.Dataset.from_list(rows, features)
+
+
+def test_hfds_reads_images_labels_and_features(tmp_path, hugging):
+    write_hugging(hugging, tmp_path / "set")
+    data = create_dataset(
+        f"hfds/{tmp_path}/set", tmp_path / "c", "train", additional_features=["id"]
+    )
+    assert data.reader.class_to_idx == {"no": 0, "yes": 1}
+    assert list(data.reader.iter_targets()) == [0, 1] * 3
+    for n, (image, target, name) in enumerate(data):
+        assert np.array_equal(pixels(image), expected(n)) and (target, name) == (n % 2, f"id{n}")
+    assert data.filename(3, basename=True) == "3.jpg"
+    part = create_dataset(f"hfds/{tmp_path}/set", tmp_path / "c", "train[:50%]")
+    assert len(part) == 3
+
+
+def test_hfds_targets(tmp_path, hugging):
+    saved = write_hugging(hugging, tmp_path / "set")
+    saved.save_to_disk(tmp_path / "saved")
+    name = f"hfds/{tmp_path}/saved"
+    several = create_dataset(name, None, "train", target_key="tags", class_map={"x": 1, "z": 0})
+    assert [target for _, target in several][:3] == [[], [1], [1, 0]]
+    mapped = create_dataset(name, None, "train", class_map={"no": 7, "yes": 3})
+    assert [target for _, target in mapped] == [7, 3] * 3
+    assert create_dataset(name, None, "train", target_key="")[0][1] == -1
+    with pytest.raises(ValueError, match=r"no field 'labl'. Did you mean label"):
+        create_dataset(name, None, "train", target_key="labl")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_hfids_streams_each_sample_once(tmp_path, hugging, workers):
+    write_hugging(hugging, tmp_path / "set")
+    data = create_dataset(f"hfids/{tmp_path}/set", tmp_path / "c", "train", num_samples=6)
+    assert len(data) == 6 and data.filenames() == [f"id{n}" for n in range(6)]
+    loader = DataLoader(data, batch_size=2, num_workers=workers, collate_fn=first_and_rest)
+    found = [sample for batch in loader for sample in batch]
+    wanted = sorted(expected(n).tobytes() for n in range(6))
+    assert sorted(pixels(image).tobytes() for image, _ in found) == wanted
+
+
+def test_hfids_training_fills_batches_and_refuses_idle_workers(tmp_path, hugging):
+    write_hugging(hugging, tmp_path / "set")
+    options = dict(num_samples=6, is_training=True, batch_size=4)
+    data = create_dataset(f"hfids/{tmp_path}/set", tmp_path / "c", "train", **options)
+    assert len(targets_of(data, 2, batch_size=4)) == len(data) == 8
+    loader = DataLoader(data, batch_size=4, num_workers=3, collate_fn=first_and_rest)
+    with warnings.catch_warnings(), pytest.raises(RuntimeError, match="fewer workers"):
+        warnings.simplefilter("ignore")
+        list(loader)
+
+
+def test_hfids_needs_the_number_of_samples(tmp_path, hugging):
+    write_hugging(hugging, tmp_path / "set")
+    with pytest.raises(ValueError, match="give num_samples"):
+        create_dataset(f"hfids/{tmp_path}/set", tmp_path / "c", "train")
+
+
+# --- schemes and the hook ------------------------------------------------------------------------
+
+ACME = """
+    import hub
+    from hub_data.hookspecs import ReaderInfo
+
+    @hub.hookimpl(optionalhook=True)
+    def hub_readers():
+        return [ReaderInfo(scheme="acme", reader="hub_acme.reader:Colors")]
+"""
+
+
+def test_third_party_reader_is_found_by_its_scheme(install, monkeypatch):
+    folder = install("acme", ACME)
+    (folder / "reader.py").write_text(
+        "from PIL import Image\n"
+        "class Colors:\n"
+        "    def __init__(self, name, *, root, split, colors=3):\n"
+        "        self.name, self.split, self.colors = name, split, colors\n"
+        "    def __len__(self): return self.colors\n"
+        "    def __getitem__(self, i): return Image.new('L', (2, 2), i), i\n"
+        "    def filename(self, i, basename=False, absolute=False): return f'{self.name}{i}'\n"
+    )
+    import hub
+
+    hub.refresh()
+    data = create_dataset("ACME/Some/Name", split="train", colors=5)
+    assert len(data) == 5 and data[3][1] == 3 and data[3][0].mode == "RGB"
+    assert data.filename(4) == "Some/Name4" and isinstance(data.reader, Reader)
+    with pytest.raises(TypeError, match=r"no option 'color'. Did you mean colors"):
+        create_dataset("acme/x", color=5)
+
+
+def test_two_plugins_with_one_scheme_are_both_named(install):
+    import hub
+
+    install("acme", ACME)
+    install("bolt", ACME)
+    hub.refresh()
+    with pytest.raises(PluginError, match="'acme' and 'bolt' both have readers for 'acme'"):
+        list_readers()
+
+
+def test_unknown_scheme_suggests_a_known_one(tmp_path):
+    with pytest.raises(ValueError, match=r"no reader for 'hfdss/x'. Did you mean hfds"):
+        create_dataset("hfdss/x", tmp_path)
+
+
+def test_every_reader_is_what_it_is_said_to_be():
+    for scheme, info in list_readers().items():
+        assert scheme == info.scheme and info.description
+        module, _, name = info.reader.partition(":")
+        found = getattr(__import__(module, fromlist=[name]), name)
+        wanted = ("set_epoch", "__iter__") if info.streams else ("__getitem__", "filename")
+        assert all(hasattr(found, method) for method in wanted), scheme
+
+
+def test_streams_and_readers_are_told_apart(tmp_path):
+    make_shards(tmp_path)
+    make_folder(tmp_path / "folder")
+    assert isinstance(create_reader("wds/", tmp_path), Stream)
+    assert isinstance(create_reader("", tmp_path / "folder"), Reader)
+
+
+def test_missing_library_is_one_line_that_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setattr("hub_data.readers.find_spec", lambda name: None)
+    for name, library in [("hfds/x", "datasets"), ("parquet:x", "pyarrow")]:
+        with pytest.raises(HubError, match=f"pip install {library}$"):
+            create_dataset(name, tmp_path)
+
+
+def test_listing_readers_imports_nothing_heavy():
+    code = (
+        "import sys, hub; from hub import plugins;"
+        "print([i.scheme for group in plugins.host().hook.hub_readers() for i in group]);"
+        "print(sorted({'torch', 'numpy', 'PIL', 'datasets'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    schemes, heavy = done.stdout.splitlines()
+    assert "'folder', 'tar'" in schemes and heavy == "[]"
