@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from torch.utils.data import DataLoader
 
 CLASSES = ("bird", "cat", "dog")
 
@@ -44,3 +45,23 @@ def make_tar(path: Path, files: dict[str, bytes], mode: str = "w") -> Path:
 
 def pixels(image) -> np.ndarray:
     return np.asarray(image)
+
+
+def expected(seed: int) -> np.ndarray:
+    return pixels(Image.open(io.BytesIO(encoded(seed))).convert("RGB"))
+
+
+def batches_of(data, workers: int, batch_size: int) -> list[list]:
+    """Return the batches of a loader; one that fails ends its workers at once, not after 10 s."""
+    loader = iter(DataLoader(data, batch_size, num_workers=workers, collate_fn=list))
+    try:
+        return list(loader)
+    finally:
+        if workers:
+            loader._shutdown_workers()
+
+
+def targets_of(data, workers: int = 0, batch_size: int = 1) -> list:
+    """Return the targets of a stream, in the order of its loader."""
+    data.set_loader_cfg(workers)
+    return [target for batch in batches_of(data, workers, batch_size) for _, target in batch]

@@ -1,6 +1,5 @@
 """Every reader on data made here; those of optional libraries are skipped without them."""
 
-import io
 import json
 import os
 import pickle
@@ -17,19 +16,8 @@ from hub_data import create_dataset, create_reader, list_readers
 from hub_data.hookspecs import Reader, Stream
 from hub_data.readers.indexed import Names, natural_key
 from hub_data.readers.tar import TarReader
-from hub_data.readers.webdataset import expand_ranges
-from make_images import CLASSES, encoded, make_folder, make_tar, pixels
-from PIL import Image
+from make_images import CLASSES, encoded, expected, make_folder, make_tar, pixels
 from torch.utils.data import DataLoader
-
-
-def expected(seed: int) -> np.ndarray:
-    return pixels(Image.open(io.BytesIO(encoded(seed))).convert("RGB"))
-
-
-def first_and_rest(batch):
-    return batch
-
 
 # --- folders -------------------------------------------------------------------------------------
 
@@ -400,252 +388,6 @@ def test_torch_mistakes_are_named(tmp_path):
         create_dataset("torch/mnist")
 
 
-# --- WebDataset ----------------------------------------------------------------------------------
-
-
-def make_shards(root, count=10, shards=3, label="cls"):
-    """Write `count` samples to shards of about equal size; sample n is `encoded(n)`, class n."""
-    root.mkdir(parents=True, exist_ok=True)
-    lengths = []
-    for shard in range(shards):
-        files = {}
-        for n in range(count)[shard::shards]:
-            files[f"{n:04}.jpg"] = encoded(n)
-            if label == "cls":
-                files[f"{n:04}.cls"] = str(n).encode()
-            else:
-                files[f"{n:04}.json"] = json.dumps(
-                    {"meta": {"kind": n}, "tags": [n, 0], "a": 1}
-                ).encode()
-        lengths.append(len(files) // 2)
-        make_tar(root / f"train-{shard:02}.tar", files)
-    return lengths
-
-
-def targets_of(data, workers=0, batch_size=1):
-    loader = DataLoader(data, batch_size=batch_size, num_workers=workers, collate_fn=first_and_rest)
-    data.set_loader_cfg(workers)
-    return [target for batch in loader for _, target in batch]
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_wds_evaluation_yields_each_sample_once(tmp_path, workers):
-    make_shards(tmp_path)
-    data = create_dataset("wds/", tmp_path, "train")
-    assert sorted(targets_of(data, workers)) == list(range(10))
-    assert data.filenames() == [f"{n:04}" for s in range(3) for n in range(10)[s::3]]
-
-
-def test_wds_images_are_those_of_the_files(tmp_path):
-    make_shards(tmp_path)
-    for image, target in create_dataset("wds/x", tmp_path, "train"):
-        assert np.array_equal(pixels(image), expected(target))
-
-
-@pytest.mark.parametrize(("workers", "shards"), [(0, 3), (2, 3), (2, 1)])
-def test_wds_training_fills_each_workers_batches(tmp_path, workers, shards):
-    make_shards(tmp_path, shards=shards)
-    data = create_dataset("wds/", tmp_path, "train", is_training=True, batch_size=4)
-    found = targets_of(data, workers, batch_size=4)
-    assert len(found) == len(data) == {0: 12, 2: 16}[workers]
-    assert set(found) == set(range(10))
-
-
-def test_wds_order_depends_on_epoch_and_seed_only(tmp_path):
-    make_shards(tmp_path, count=40)
-    orders = []
-    for seed, epoch in [(1, 0), (1, 0), (1, 1), (2, 0)]:
-        data = create_dataset("wds/", tmp_path, "train", is_training=True, seed=seed)
-        data.set_epoch(epoch)
-        orders.append(targets_of(data))
-    assert orders[0] == orders[1] and sorted(orders[0]) == list(range(40))
-    assert orders[0] != orders[2] and orders[0] != orders[3] and orders[0] != sorted(orders[0])
-
-
-def test_wds_epoch_reaches_workers_that_persist(tmp_path):
-    make_shards(tmp_path, count=40)
-    data = create_dataset("wds/", tmp_path, "train", is_training=True)
-    loader = DataLoader(
-        data, batch_size=8, num_workers=2, persistent_workers=True, collate_fn=first_and_rest
-    )
-    orders = []
-    for epoch in (0, 1, 0):
-        data.set_epoch(epoch)
-        orders.append([target for batch in loader for _, target in batch])
-    assert orders[0] == orders[2] != orders[1]
-
-
-@pytest.mark.parametrize(("ranks", "workers"), [(2, 0), (2, 2), (7, 0)])
-def test_wds_ranks_and_workers_share_without_overlap(tmp_path, ranks, workers):
-    make_shards(tmp_path)
-    found = []
-    for rank in range(ranks):
-        data = create_dataset("wds/", tmp_path, "train")
-        data.reader.rank, data.reader.num_ranks = rank, ranks
-        found += targets_of(data, workers)
-    assert sorted(found) == list(range(10))
-
-
-def test_wds_split_from_info_file(tmp_path):
-    lengths = make_shards(tmp_path)
-    names = [f"train-{i:02}.tar" for i in range(3)]
-    split = dict(name="small", num_samples=10, filenames=names, shard_lengths=lengths)
-    (tmp_path / "_info.json").write_text(json.dumps({"splits": {"small": split}}))
-    assert len(create_dataset("wds/", tmp_path, "small")) == 10
-    with pytest.raises(ValueError, match=r"no split 'big'.*there are small"):
-        create_dataset("wds/", tmp_path, "big")
-    part = create_dataset("wds/", tmp_path, "train-{00..01}.tar")
-    assert len(part) == lengths[0] + lengths[1]
-    assert len(create_dataset("wds/", tmp_path, "train-00.tar|7", is_training=True)) == 7
-
-
-def test_wds_targets_from_json(tmp_path):
-    make_shards(tmp_path, label="json")
-    data = create_dataset("wds/", tmp_path, "train", target_key="meta/kind")
-    assert sorted(targets_of(data)) == list(range(10))
-    data = create_dataset("wds/", tmp_path, "train", target_key="tags")
-    assert sorted(targets_of(data))[:2] == [[0, 0], [1, 0]]
-    data = create_dataset("wds/", tmp_path, "train", target_key="knd")
-    with pytest.raises(ValueError, match=r"sample '0000': no field 'knd'.*meta, tags, a"):
-        targets_of(data)
-    with pytest.raises(ValueError, match=r"no \.cls file"):
-        targets_of(create_dataset("wds/", tmp_path, "train"))
-
-
-def test_wds_shard_that_breaks_off_costs_its_rest(tmp_path, caplog):
-    make_shards(tmp_path)
-    path = tmp_path / "train-01.tar"
-    path.write_bytes(path.read_bytes()[:3000])
-    found = targets_of(create_dataset("wds/", tmp_path, "train", num_samples=10))
-    assert set(found) >= {0, 3, 6, 9, 2, 5, 8}
-    assert "train-01.tar breaks off" in caplog.text
-
-
-def test_wds_missing_shards_are_named(tmp_path):
-    with pytest.raises(ValueError, match=r"no _info\.json and no train\*\.tar"):
-        create_dataset("wds/", tmp_path, "train")
-    with pytest.raises(FileNotFoundError, match=r"no shard .*x-01\.tar"):
-        create_dataset("wds/", tmp_path, "x-{01..02}.tar")
-
-
-def test_wds_reads_what_webdataset_writes(tmp_path):
-    webdataset = pytest.importorskip("webdataset")
-    with webdataset.ShardWriter(str(tmp_path / "train-%04d.tar"), maxcount=4, verbose=0) as writer:
-        for n in range(10):
-            writer.write({"__key__": f"a/{n}", "jpg": encoded(n), "cls": n})
-    local = {target: pixels(image) for image, target in create_dataset("wds/", tmp_path, "train")}
-    shards = f"pipe:cat {tmp_path}/train-{{0000..0002}}.tar|10"
-    piped = create_dataset("wds/", tmp_path, shards)
-    assert len(local) == len(piped) == 10
-    for image, target in piped:
-        assert np.array_equal(pixels(image), expected(target))
-        assert np.array_equal(local[target], expected(target))
-
-
-def test_ranges_expand():
-    assert list(expand_ranges("a-{08..11}-{x,y}.tar"))[:3] == [
-        "a-08-x.tar",
-        "a-08-y.tar",
-        "a-09-x.tar",
-    ]
-    assert list(expand_ranges("a.tar::b-{1..2}.tar")) == ["a.tar", "b-1.tar", "b-2.tar"]
-
-
-# --- Hugging Face --------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def hugging(tmp_path, monkeypatch):
-    """Return the library, kept from the network and from the user's folders."""
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
-    datasets = pytest.importorskip("datasets")
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    datasets.disable_progress_bars()
-    return datasets
-
-
-def write_hugging(datasets, folder, count=6, files=2):
-    """Write parquet files of images with labels, tags and names."""
-    features = datasets.Features(
-        {
-            "image": datasets.Image(),
-            "label": datasets.ClassLabel(names=["no", "yes"]),
-            "tags": datasets.Sequence(datasets.ClassLabel(names=["x", "y", "z"])),
-            "id": datasets.Value("string"),
-        }
-    )
-    rows = [
-        {
-            "image": {"bytes": encoded(n), "path": f"{n}.jpg"},
-            "label": n % 2,
-            "tags": [0, 2][: n % 3],
-            "id": f"id{n}",
-        }
-        for n in range(count)
-    ]
-    (folder / "data").mkdir(parents=True)
-    for i in range(files):
-        part = datasets.Dataset.from_list(rows[i * count // files :][: count // files], features)
-        part.to_parquet(folder / "data" / f"train-{i:05}-of-{files:05}.parquet")
-    return datasets.Dataset.from_list(rows, features)
-
-
-def test_hfds_reads_images_labels_and_features(tmp_path, hugging):
-    write_hugging(hugging, tmp_path / "set")
-    data = create_dataset(
-        f"hfds/{tmp_path}/set", tmp_path / "c", "train", additional_features=["id"]
-    )
-    assert data.reader.class_to_idx == {"no": 0, "yes": 1}
-    assert list(data.reader.iter_targets()) == [0, 1] * 3
-    for n, (image, target, name) in enumerate(data):
-        assert np.array_equal(pixels(image), expected(n)) and (target, name) == (n % 2, f"id{n}")
-    assert data.filename(3, basename=True) == "3.jpg"
-    part = create_dataset(f"hfds/{tmp_path}/set", tmp_path / "c", "train[:50%]")
-    assert len(part) == 3
-
-
-def test_hfds_targets(tmp_path, hugging):
-    saved = write_hugging(hugging, tmp_path / "set")
-    saved.save_to_disk(tmp_path / "saved")
-    name = f"hfds/{tmp_path}/saved"
-    several = create_dataset(name, None, "train", target_key="tags", class_map={"x": 1, "z": 0})
-    assert [target for _, target in several][:3] == [[], [1], [1, 0]]
-    mapped = create_dataset(name, None, "train", class_map={"no": 7, "yes": 3})
-    assert [target for _, target in mapped] == [7, 3] * 3
-    assert create_dataset(name, None, "train", target_key="")[0][1] == -1
-    with pytest.raises(ValueError, match=r"no field 'labl'. Did you mean label"):
-        create_dataset(name, None, "train", target_key="labl")
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_hfids_streams_each_sample_once(tmp_path, hugging, workers):
-    write_hugging(hugging, tmp_path / "set")
-    data = create_dataset(f"hfids/{tmp_path}/set", tmp_path / "c", "train", num_samples=6)
-    assert len(data) == 6 and data.filenames() == [f"id{n}" for n in range(6)]
-    loader = DataLoader(data, batch_size=2, num_workers=workers, collate_fn=first_and_rest)
-    found = [sample for batch in loader for sample in batch]
-    wanted = sorted(expected(n).tobytes() for n in range(6))
-    assert sorted(pixels(image).tobytes() for image, _ in found) == wanted
-
-
-def test_hfids_training_fills_batches_and_refuses_idle_workers(tmp_path, hugging):
-    write_hugging(hugging, tmp_path / "set")
-    options = dict(num_samples=6, is_training=True, batch_size=4)
-    data = create_dataset(f"hfids/{tmp_path}/set", tmp_path / "c", "train", **options)
-    assert len(targets_of(data, 2, batch_size=4)) == len(data) == 8
-    loader = DataLoader(data, batch_size=4, num_workers=3, collate_fn=first_and_rest)
-    with warnings.catch_warnings(), pytest.raises(RuntimeError, match="fewer workers"):
-        warnings.simplefilter("ignore")
-        list(loader)
-
-
-def test_hfids_needs_the_number_of_samples(tmp_path, hugging):
-    write_hugging(hugging, tmp_path / "set")
-    with pytest.raises(ValueError, match="give num_samples"):
-        create_dataset(f"hfids/{tmp_path}/set", tmp_path / "c", "train")
-
-
 # --- schemes and the hook ------------------------------------------------------------------------
 
 ACME = """
@@ -704,7 +446,7 @@ def test_every_reader_is_what_it_is_said_to_be():
 
 
 def test_streams_and_readers_are_told_apart(tmp_path):
-    make_shards(tmp_path)
+    make_tar(tmp_path / "train.tar", {"0.jpg": encoded(0), "0.cls": b"0"})
     make_folder(tmp_path / "folder")
     assert isinstance(create_reader("wds/", tmp_path), Stream)
     assert isinstance(create_reader("", tmp_path / "folder"), Reader)

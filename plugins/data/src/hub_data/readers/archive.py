@@ -83,7 +83,11 @@ class ArchiveFile:
             OSError: the file is not there, or is shorter.
         """
         if self._fd < 0:
-            self._fd = os.open(self.path, os.O_RDONLY)
+            opened = os.open(self.path, os.O_RDONLY)
+            if self._fd < 0:
+                self._fd = opened
+            else:  # another thread was faster
+                os.close(opened)
         data = os.pread(self._fd, size, start)
         while len(data) < size:  # one call may return less than asked for
             more = os.pread(self._fd, size - len(data), start + len(data))

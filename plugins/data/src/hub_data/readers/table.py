@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate
@@ -183,7 +184,7 @@ class ParquetReader(CsvReader):
 
     def read_columns(self, names: Sequence[str]) -> Columns:
         """Return columns."""
-        table = self._file().read(columns=list(names))
+        table = self._file().read(columns=list(names), use_threads=False)
         return {name: table.column(name).to_pylist() for name in names}
 
     def load_images(self, rows: Sequence[int]) -> None:
@@ -219,14 +220,18 @@ class ParquetReader(CsvReader):
     def _stored(self, index: int) -> tuple[bytes, str]:
         row = int(self.rows[index])
         group = int(np.searchsorted(self._starts, row, side="right")) - 1
-        value = _row_group(self.table, group, self.input_key)[row - int(self._starts[group])]
-        value = value.as_py()
+        with _reading:
+            stored = _row_group(self.table, group, self.input_key)
+        value = stored[row - int(self._starts[group])].as_py()
         if isinstance(value, Mapping):
             return value.get("bytes") or b"", value.get("path") or ""
         return value, ""
 
     def _file(self) -> Any:
         return _parquet_file(self.table)
+
+
+_reading = threading.Lock()
 
 
 @lru_cache(4)
@@ -238,7 +243,9 @@ def _parquet_file(path: str) -> Any:
 
 @lru_cache(4)
 def _row_group(path: str, group: int, column: str) -> Any:
-    return _parquet_file(path).read_row_group(group, columns=[column]).column(column)
+    file = _parquet_file(path)
+    # No threads of arrow: a worker that is forked while they run would wait for them for ever.
+    return file.read_row_group(group, columns=[column], use_threads=False).column(column)
 
 
 class _Targets(Sequence[Any]):
