@@ -21,6 +21,7 @@ from hub_data.readers import create_reader, find_reader, keep_known, load_reader
 from hub_data.readers.folder import search_split as find_split
 
 Transform = Callable[[Any], Any]
+Decode = Callable[..., Any]
 _WITH_SPLIT_FOLDERS = ("folder", "tar")
 
 
@@ -150,6 +151,7 @@ class ImageDataset(Dataset[Any]):
         self.target_transform = target_transform
         self.additional_features = additional_features
         self.upright = upright
+        self.decode: Decode = decode_image  # `create_loader` sets that of its backend
         self.faults = Faults(on_error)
 
     def __len__(self) -> int:
@@ -190,7 +192,7 @@ class ImageDataset(Dataset[Any]):
         source, *rest = self.reader[index]
         if self.load_bytes:
             return (read_bytes(source), *rest)
-        return (decode_image(source, self.input_img_mode, upright=self.upright), *rest)
+        return (self.decode(source, self.input_img_mode, upright=self.upright), *rest)
 
     def _finished(self, sample: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
         if sample is None:
@@ -198,7 +200,7 @@ class ImageDataset(Dataset[Any]):
         image, target, *features = sample
         if self.transform is not None:
             image = self.transform(image)
-        return (image, _finish_target(target, self.target_transform), *features)
+        return (image, finish_target(target, self.target_transform), *features)
 
     def filename(self, index: int, basename: bool = False, absolute: bool = False) -> str:
         """Return the name of a sample: its path below the root, its last part, or in full."""
@@ -280,6 +282,7 @@ class IterableImageDataset(IterableDataset[Any]):
         self.transform = transform
         self.target_transform = target_transform
         self.upright = upright
+        self.decode: Decode = decode_image
         self.faults = Faults(on_error)
 
     def __len__(self) -> int:
@@ -289,7 +292,7 @@ class IterableImageDataset(IterableDataset[Any]):
         """Yield what this process and worker is to see of one epoch."""
         for position, (source, target, *features) in enumerate(self.reader):
             try:
-                image = decode_image(source, self.input_img_mode, upright=self.upright)
+                image = self.decode(source, self.input_img_mode, upright=self.upright)
             except (MemoryError, ImportError):
                 raise
             except Exception as error:  # as in Faults.load
@@ -298,7 +301,7 @@ class IterableImageDataset(IterableDataset[Any]):
             self.faults.passed()
             if self.transform is not None:
                 image = self.transform(image)
-            yield (image, _finish_target(target, self.target_transform), *features)
+            yield (image, finish_target(target, self.target_transform), *features)
 
     def set_epoch(self, count: int) -> None:
         """Say which epoch comes next; the order of samples depends on it."""
@@ -413,7 +416,8 @@ def read_bytes(source: Source) -> bytes:
     raise TypeError(f"load_bytes: this reader gives {type(source).__name__}, not files")
 
 
-def _finish_target(target: Any, transform: Transform | None) -> Any:
+def finish_target(target: Any, transform: Transform | None) -> Any:
+    """Return the target of a sample: transformed, or -1 where there is none."""
     if target is None:
         return -1
     return target if transform is None else transform(target)

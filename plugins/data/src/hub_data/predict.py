@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
+from typing import cast
 
 import hub
 import torch
@@ -22,6 +23,7 @@ from hub.table import table
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from hub_data.config import resolve_model_data_config
+from hub_data.image_steps import Compose
 from hub_data.images import Found, find_images, load_image
 from hub_data.labels import label_names
 from hub_data.transforms import create_transform
@@ -89,7 +91,7 @@ class Classifier:
             values = config[name]
             if len(values) != self.in_chans:
                 config[name] = (sum(values) / len(values),) * self.in_chans
-        self.transform = create_transform(**config)
+        self.transform = cast(Compose, create_transform(**config))
         self.names = label_names(self.model)
 
     def prepare(self, path: str) -> torch.Tensor | str:

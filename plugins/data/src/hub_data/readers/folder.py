@@ -41,6 +41,8 @@ class FolderReader(IndexedReader):
         ValueError: there is no image in it, or none of the classes of the class map.
     """
 
+    thread_safe = True  # a sample is a path: threads may read any of them at once
+
     def __init__(
         self,
         name: str = "",
