@@ -22,7 +22,7 @@ from hub_data.readers.indexed import IndexedReader, Samples, class_index, natura
 _logger = logging.getLogger(__name__)
 
 SPLITS = (("train", "training"), ("val", "valid", "validation", "eval", "evaluation"))
-_OTHER_SPLITS = ("test", "testing")
+ALL_SPLITS = (*SPLITS[0], *SPLITS[1], "test", "testing")
 
 
 class FolderReader(IndexedReader):
@@ -114,8 +114,7 @@ def search_split(root: str | Path, split: str) -> str:
         if name and os.path.exists(path := os.path.join(root, name)):
             return path
     there = sorted(entry.name for entry in os.scandir(root) if _is_visible_folder(entry))
-    others = {name for names in (*SPLITS, _OTHER_SPLITS) for name in names}
-    if split and there and others.issuperset(there):
+    if split and there and set(ALL_SPLITS).issuperset(there):
         raise FileNotFoundError(
             f"{os.fspath(root)!r} holds {', '.join(there)} and no split {split!r}"
             f"{did_you_mean(split, there)} search_split=False reads it as one data set"
