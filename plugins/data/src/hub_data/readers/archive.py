@@ -49,7 +49,7 @@ def _members(file: BinaryIO, path: str, prefix: str, start: int) -> Iterator[Mem
                     yield from _inner(path, f"{prefix}{stem}/", start, info)
                 else:
                     yield Member(prefix + info.name, info.offset_data, info.size)
-            end = archive.offset  # type: ignore[attr-defined]
+            end = archive.offset
     except tarfile.TarError as error:
         raise ValueError(
             f"{path} cannot be read as an uncompressed tar archive: {error} (of a compressed one "
