@@ -65,6 +65,16 @@ def hub_readers() -> list[ReaderInfo]:
             streams=True,
             requires=(("datasets", "datasets"),),
         ),
+        ReaderInfo(
+            scheme="tfds",
+            reader="hub_data.readers.tfds:TfdsReader",
+            description="TensorFlow Datasets: tfds/imagenet2012",
+            streams=True,
+            requires=(
+                ("tensorflow_datasets", "tensorflow-datasets"),
+                ("array_record", "array-record"),
+            ),
+        ),
     ]
 
 
