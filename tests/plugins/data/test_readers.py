@@ -363,11 +363,74 @@ def test_torch_cifar(tmp_path):
         (folder / name).write_bytes(pickle.dumps({"data": rows, "labels": [1, 8]}))
     (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": list("abcdefghij")}))
     with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
+        patch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_, **__: True)
         warnings.simplefilter("ignore")
         data = create_dataset("torch/cifar10", tmp_path, "train")
     assert len(data) == 10 and data.reader.class_to_idx["b"] == 1
     assert np.array_equal(pixels(data[0][0]), rows[0].reshape(3, 32, 32).transpose(1, 2, 0))
+
+
+def test_torch_cifar100(tmp_path):
+    folder = tmp_path / "cifar-100-python"
+    folder.mkdir()
+    for name, count in (("train", 4), ("test", 2)):
+        rows = np.full((count, 3072), 7, np.uint8)
+        content = {"data": rows, "fine_labels": list(range(count))}
+        (folder / name).write_bytes(pickle.dumps(content))
+    (folder / "meta").write_bytes(pickle.dumps({"fine_label_names": list("abcd")}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_, **__: True)
+        assert len(create_dataset("torch/cifar100", tmp_path, "train")) == 4
+        data = create_dataset("torch/cifar100", tmp_path, "val")
+    assert list(data.reader.iter_targets()) == [0, 1]
+
+
+@pytest.mark.parametrize("split", ["validation", "class/val", "2021_valid"])
+def test_torch_inaturalist(tmp_path, split):
+    for n, kind in enumerate(("Mammalia", "Mammalia", "Aves")):
+        name = f"{n:05}_Animalia_Chordata_{kind}_Order_Family_Genus_species{n}"
+        (tmp_path / "2021_valid" / name).mkdir(parents=True)
+        (tmp_path / "2021_valid" / name / "0.jpg").write_bytes(encoded(n))
+    data = create_dataset("torch/inat", tmp_path, split)
+    assert [target for _, target in data] == ([0, 0, 1] if "class" in split else [0, 1, 2])
+    assert np.array_equal(pixels(data[2][0]), expected(2))
+
+
+def test_torch_imagenet(tmp_path):
+    wnids = ("n01440764", "n01443537")
+    names = {wnids[0]: ("tench",), wnids[1]: ("goldfish",)}
+    torch.save((names, []), tmp_path / "meta.bin")
+    for n, wnid in enumerate(wnids):
+        (tmp_path / "val" / wnid).mkdir(parents=True)
+        (tmp_path / "val" / wnid / f"{n}.JPEG").write_bytes(encoded(n))
+    data = create_dataset("torch/imagenet", tmp_path, "validation")
+    assert data.reader.class_to_idx == {"tench": 0, "goldfish": 1}
+    assert data.filenames()[1] == f"val/{wnids[1]}/1.JPEG" and data[1][1] == 1
+
+
+def test_torch_places365(tmp_path):
+    (tmp_path / "categories_places365.txt").write_text("/a/airfield 0\n/b/bank 1\n")
+    (tmp_path / "places365_val.txt").write_text("1.jpg 1\n0.jpg 0\n")
+    (tmp_path / "val_large").mkdir()
+    for n in range(2):
+        (tmp_path / "val_large" / f"{n}.jpg").write_bytes(encoded(n))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torchvision.datasets.places365.check_integrity", lambda *_, **__: True)
+        data = create_dataset("torch/places365", tmp_path, "validation")
+    assert [target for _, target in data] == [1, 0]
+    assert np.array_equal(pixels(data[0][0]), expected(1))
+
+
+def test_torch_qmnist(tmp_path):
+    raw = tmp_path / "QMNIST" / "raw"
+    images = np.random.default_rng(0).integers(0, 256, (3, 28, 28))
+    write_idx(raw / "qmnist-train-images-idx3-ubyte", images)
+    labels = np.arange(24, dtype=">i4").reshape(3, 8)  # of 8 columns the first is the digit
+    header = bytes([0, 0, 12, 2]) + (3).to_bytes(4, "big") + (8).to_bytes(4, "big")
+    (raw / "qmnist-train-labels-idx2-int").write_bytes(header + labels.tobytes())
+    data = create_dataset("torch/qmnist", tmp_path, "train", input_img_mode="L")
+    assert list(data.reader.iter_targets()) == [0, 8, 16]
+    assert np.array_equal(pixels(data[1][0]), images[1])
 
 
 def test_torch_image_folder_with_split(tmp_path):
