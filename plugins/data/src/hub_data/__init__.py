@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from hub_data.decode import decode_image
     from hub_data.erasing import RandomErasing
     from hub_data.extensions import (
+        IMAGE_EXTENSIONS,
         add_img_extensions,
         del_img_extensions,
         get_img_extensions,
@@ -72,7 +73,7 @@ if TYPE_CHECKING:
         str_to_pil_interp,
     )
     from hub_data.imagenet_info import ImageNetInfo, imagenet_indices, infer_imagenet_subset
-    from hub_data.images import IMAGE_EXTENSIONS, find_images, load_image
+    from hub_data.images import find_images, load_image
     from hub_data.labels import imagenet_labels, label_names
     from hub_data.loader import Loader, MultiEpochsDataLoader
     from hub_data.loader_factory import create_loader
@@ -197,8 +198,8 @@ _MODULES = {
     "hub_data.decode": "decode_image",
     "hub_data.erasing": "RandomErasing",
     "hub_data.extensions": (
-        "add_img_extensions del_img_extensions get_img_extensions is_img_extension "
-        "set_img_extensions"
+        "IMAGE_EXTENSIONS add_img_extensions del_img_extensions get_img_extensions "
+        "is_img_extension set_img_extensions"
     ),
     "hub_data.faults": "DamagedSampleError FaultReport",
     "hub_data.image_steps": (
@@ -207,7 +208,7 @@ _MODULES = {
         "interp_mode_to_str str_to_interp_mode str_to_pil_interp"
     ),
     "hub_data.imagenet_info": "ImageNetInfo imagenet_indices infer_imagenet_subset",
-    "hub_data.images": "IMAGE_EXTENSIONS find_images load_image",
+    "hub_data.images": "find_images load_image",
     "hub_data.labels": "imagenet_labels label_names",
     "hub_data.loader": "Loader MultiEpochsDataLoader",
     "hub_data.loader_factory": "create_loader",
