@@ -9,12 +9,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-IMAGE_EXTENSIONS = (
-    ".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"
-)  # fmt: skip
+from hub_data.decode import decode_image
+from hub_data.extensions import IMAGE_EXTENSIONS, get_img_extensions, is_img_extension
+
+__all__ = ["IMAGE_EXTENSIONS", "Found", "find_images", "load_image"]
+
 _MODES = {1: "L", 3: "RGB"}
 
 
@@ -35,8 +36,8 @@ def find_images(requests: Iterable[str | Path]) -> Iterator[Found]:
     """Yield the files that `requests` stand for, in their order.
 
     A file is taken whatever its name. A folder stands for all files in it and below that have one
-    of `IMAGE_EXTENSIONS` and are not hidden, in natural order (2 before 10). What does not exist
-    is tried as a pattern (`*`, `?`, `[...]`, `**`).
+    of `get_img_extensions()` and are not hidden, in natural order (2 before 10). What does not
+    exist is tried as a pattern (`*`, `?`, `[...]`, `**`).
     """
     for request in map(str, requests):
         paths = [request]
@@ -64,15 +65,9 @@ def load_image(path: str | Path, in_chans: int = 3) -> Image.Image:
     """
     if in_chans not in _MODES:
         raise ValueError(f"image files are read with 1 or 3 channels, not {in_chans}")
-    with Image.open(path) as file:
-        image = ImageOps.exif_transpose(file)
-        image.load()
-    if image.mode.startswith("I"):  # 16 bits per value, in I;16, I;16B or, from older PIL, I
-        scaled = np.asarray(image).astype(np.float64).clip(0, 65535) / 257
-        image = Image.fromarray(scaled.round().astype(np.uint8))
-    if "transparency" in image.info:
-        image = image.convert("RGBA")  # PIL warns where a palette with alpha goes to RGB directly
-    return image.convert(_MODES[in_chans])
+    image = decode_image(path, _MODES[in_chans], upright=True)
+    assert isinstance(image, Image.Image)
+    return image
 
 
 def _files(path: str) -> Iterator[Found]:
@@ -83,10 +78,10 @@ def _files(path: str) -> Iterator[Found]:
         os.path.join(folder, name)
         for folder, _, names in os.walk(path)
         for name in names
-        if name.lower().endswith(IMAGE_EXTENSIONS) and not name.startswith(".")
+        if is_img_extension(os.path.splitext(name)[1]) and not name.startswith(".")
     ]
     if not files:
-        yield Found(path, "no image in this folder, looked for " + " ".join(IMAGE_EXTENSIONS))
+        yield Found(path, "no image in this folder, looked for " + " ".join(get_img_extensions()))
     yield from map(Found, sorted(files, key=_natural))
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
+from typing import cast
 
 import hub
 import torch
@@ -22,8 +23,10 @@ from hub.table import table
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from hub_data.config import resolve_model_data_config
+from hub_data.image_steps import Compose
 from hub_data.images import Found, find_images, load_image
 from hub_data.labels import label_names
+from hub_data.preprocessing import with_channels
 from hub_data.transforms import create_transform
 
 MANY = 16  # images from which on a progress bar is worth its line
@@ -86,11 +89,8 @@ class Classifier:
         self.in_chans = getattr(self.model, "in_chans", config["input_size"][0])
         if self.in_chans not in (1, 3):
             raise HubError(f"{model} takes {self.in_chans} channels; image files give 1 or 3")
-        for name in ("mean", "std"):  # of RGB weights that were fitted to grey images
-            values = config[name]
-            if len(values) != self.in_chans:
-                config[name] = (sum(values) / len(values),) * self.in_chans
-        self.transform = create_transform(**config)
+        fitted = with_channels(config, self.in_chans)
+        self.transform = cast(Compose, create_transform(**fitted))
         self.names = label_names(self.model)
         if optimize:
             example = torch.rand(optimize, *config["input_size"], device=self.device)

@@ -1,0 +1,61 @@
+"""From samples to a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import default_collate
+
+
+def fast_collate(batch: Sequence[tuple[Any, Any]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Make a batch of 8-bit samples, for a loader that normalises on the device.
+
+    Args:
+        batch: pairs of an image and a target. An image is a (C, H, W) uint8 tensor or array, or a
+            tuple of as many in each sample (AugMix): those at one place in the tuples then follow
+            each other, so that `images.split(len(batch))` takes them apart.
+
+    Returns:
+        (B, C, H, W) uint8, and targets: (B,) int64 classes, or what the samples have, stacked.
+
+    Raises:
+        ValueError: the samples differ in shape, or are no 8-bit images.
+    """
+    targets = collate_targets([sample[1] for sample in batch])
+    first = batch[0][0]
+    if not isinstance(first, tuple):
+        return _stack([sample[0] for sample in batch]), targets
+    splits = [_stack(images) for images in zip(*(sample[0] for sample in batch), strict=True)]
+    copies = (len(splits),) + (1,) * (targets.ndim - 1)
+    return torch.cat(splits), targets.repeat(copies)
+
+
+def collate_targets(targets: Sequence[Any]) -> torch.Tensor:
+    """Return classes as (B,) int64, whatever their type; vectors stacked."""
+    collated = default_collate(list(targets))
+    return collated.long() if collated.ndim == 1 else collated
+
+
+def _stack(images: Sequence[Any]) -> torch.Tensor:
+    tensors = [torch.from_numpy(i) if isinstance(i, np.ndarray) else i for i in images]
+    for tensor in tensors:
+        if not isinstance(tensor, torch.Tensor) or tensor.dtype != torch.uint8:
+            kind = getattr(tensor, "dtype", type(tensor).__name__)
+            raise ValueError(
+                f"samples are {kind}; the loader normalises 8-bit tensors: end the transform with "
+                "MaybePILToTensor, or create the loader with use_prefetcher=False"
+            )
+        if tensor.shape != tensors[0].shape:
+            raise ValueError(differing_shapes(tensors[0].shape, tensor.shape))
+    return torch.stack(tensors)
+
+
+def differing_shapes(first: Sequence[int], other: Sequence[int]) -> str:
+    """Return what to say of two samples that do not go into one batch."""
+    return (
+        f"samples of shapes {tuple(first)} and {tuple(other)} in one batch: the transform must "
+        "give them all one size"
+    )

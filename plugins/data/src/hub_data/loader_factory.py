@@ -1,0 +1,327 @@
+"""`create_loader`: from a data set to batches on the device, by timm's arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeGuard
+
+import torch
+from torch.utils.data import IterableDataset, default_collate
+from torch.utils.data.distributed import DistributedSampler
+
+from hub_data.backends import Backend, get_backend
+from hub_data.collate import fast_collate
+from hub_data.config import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from hub_data.dataset import AugMixDataset, ImageDataset
+from hub_data.fast.normalize import Normalizer
+from hub_data.loader import Loader, StreamLoader
+from hub_data.prefetch import PrefetchLoader, per_channel
+from hub_data.recipe import Recipe
+from hub_data.samplers import EpochSampler, OrderedDistributedSampler, RepeatAugSampler
+from hub_data.transforms import create_transform
+from hub_data.workers import NoWorkers, Processes, Streaming, Threads, Workers, seeding
+
+WORKER_KINDS = ("auto", "threads", "processes")
+
+
+def create_loader(  # noqa: D417 (what create_transform describes is not described again)
+    dataset: Any,
+    input_size: int | Sequence[int],
+    batch_size: int,
+    is_training: bool = False,
+    no_aug: bool = False,
+    re_prob: float = 0.0,
+    re_mode: str = "const",
+    re_count: int = 1,
+    re_split: bool = False,
+    train_crop_mode: str | None = None,
+    scale: tuple[float, float] | None = None,
+    ratio: tuple[float, float] | None = None,
+    hflip: float = 0.5,
+    vflip: float = 0.0,
+    color_jitter: float | tuple[float, ...] = 0.4,
+    color_jitter_prob: float | None = None,
+    grayscale_prob: float = 0.0,
+    gaussian_blur_prob: float = 0.0,
+    auto_augment: str | None = None,
+    num_aug_repeats: int = 0,
+    num_aug_splits: int = 0,
+    interpolation: str = "bilinear",
+    mean: Sequence[float] = IMAGENET_DEFAULT_MEAN,
+    std: Sequence[float] = IMAGENET_DEFAULT_STD,
+    num_workers: int = 1,
+    distributed: bool = False,
+    crop_pct: float | None = None,
+    crop_mode: str | None = None,
+    crop_border_pixels: int | None = None,
+    collate_fn: Callable[..., Any] | None = None,
+    pin_memory: bool = False,
+    fp16: bool = False,
+    img_dtype: torch.dtype = torch.float32,
+    device: torch.device | str | None = None,
+    use_prefetcher: bool = True,
+    use_multi_epochs_loader: bool = False,
+    persistent_workers: bool = True,
+    worker_seeding: str | Callable[[Any], int] = "all",
+    tf_preprocessing: bool = False,
+    *,
+    backend: str | None = None,
+    workers_as: str = "auto",
+    seed: int | None = None,
+    num_classes: int | None = None,
+    memory_format: torch.memory_format = torch.contiguous_format,
+) -> PrefetchLoader | Loader | StreamLoader:
+    """Return a loader of batches (images, targets), and set the transform of `dataset`.
+
+    The arguments up to `tf_preprocessing` are timm's; those that are not described here are those
+    of `create_transform`. A pass over the loader is an epoch. `state_dict` and `load_state_dict`
+    save its place and take it up again, exactly.
+
+    Args:
+        dataset: of `create_dataset`, or any of torch whose `transform` can be set.
+        input_size: side in pixels, (height, width) or (channels, height, width).
+        batch_size: samples per batch.
+        is_training: draw an order and augmentations, leave out a last, smaller batch.
+        no_aug: no augmentation in training.
+        re_prob: probability of random erasing, see `RandomErasing`.
+        re_mode: what erased parts are filled with: const, rand, pixel.
+        re_count: most parts erased in an image.
+        re_split: leave the first of `num_aug_splits` (or 2) parts of a batch clean.
+        num_aug_repeats: repeated augmentation, in distributed training.
+        num_aug_splits: AugMix splits: `dataset` is an `AugMixDataset`.
+        mean: per channel, of images in [0, 1].
+        std: per channel, of images in [0, 1].
+        num_workers: threads or processes that make batches; 0 for none.
+        distributed: each rank gets its own part of the samples.
+        collate_fn: makes a batch of samples, such as `FastCollateMixup`; None for a plain one.
+        pin_memory: keep batches where a device reads faster; done in any case for threads.
+        fp16: the same as `img_dtype=torch.float16`.
+        img_dtype: of the images.
+        device: where batches go; None for "cuda" if there is one, else "cpu".
+        use_prefetcher: normalise and erase on `device`, ahead; False leaves both to the transform
+            and the batches on the CPU.
+        use_multi_epochs_loader: begin the next epoch while the last batches of one are used.
+        persistent_workers: keep the workers between epochs.
+        worker_seeding: what worker processes seed besides: "all" global generators, "part" (not
+            numpy's), or a function from torch's worker info to a seed, then once per worker.
+        backend: "exact" or "fast"; None for exact in evaluation and fast in training.
+        workers_as: "threads", "processes", or "auto": threads where data set, transform and
+            collation are known to be safe in them.
+        seed: of order and augmentations; None draws one from torch's generator.
+        num_classes: labels have to be below; None for no check.
+        memory_format: of batches from the prefetcher: `torch.channels_last` for networks in it.
+
+    Raises:
+        ValueError: an argument is out of range, or does not go with another.
+    """
+    arguments = dict(locals())
+    is_stream = isinstance(dataset, IterableDataset)
+    _check(arguments, is_stream)
+    chosen = get_backend(backend, is_training=is_training)
+    transform = {name: arguments[name] for name in _OF_THE_TRANSFORM}
+    transform["re_num_splits"] = (num_aug_splits or 2) if re_split else 0
+    dataset.transform = create_transform(**transform, separate=num_aug_splits > 0)
+    _decode_by(dataset, chosen)
+    if is_stream and hasattr(dataset, "set_loader_cfg"):
+        dataset.set_loader_cfg(num_workers=num_workers)
+    if seed is None:
+        seed = int(torch.empty((), dtype=torch.int64).random_())
+    target = _Target(
+        device=torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")),
+        dtype=torch.float16 if fp16 else img_dtype,
+        mean=mean,
+        std=std,
+        channels=input_size[0] if _has_channels(input_size) else len(mean),
+        fused=chosen.fused,
+        memory_format=memory_format,
+    )
+    make = _stream_loader if is_stream else _map_loader
+    loader = make(arguments, target, seed)
+    if not use_prefetcher:
+        return loader
+    return target.prefetch(
+        loader,
+        re_prob=re_prob if is_training and not no_aug else 0.0,
+        re_mode=re_mode,
+        re_count=re_count,
+        re_num_splits=transform["re_num_splits"],
+    )
+
+
+_OF_THE_TRANSFORM = (
+    "input_size is_training no_aug train_crop_mode scale ratio hflip vflip color_jitter "
+    "color_jitter_prob grayscale_prob gaussian_blur_prob auto_augment interpolation mean std "
+    "re_prob re_mode re_count crop_pct crop_mode crop_border_pixels tf_preprocessing use_prefetcher"
+).split()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Target:
+    """What batches are to be in the end."""
+
+    device: torch.device
+    dtype: torch.dtype
+    mean: Sequence[float]
+    std: Sequence[float]
+    channels: int
+    fused: bool
+    memory_format: torch.memory_format
+
+    def row_normalizer(self) -> Normalizer | None:
+        """Return what normalises each image where it is made: on the CPU only."""
+        if self.device.type != "cpu" or self.memory_format != torch.contiguous_format:
+            return None
+        mean, std = (per_channel(values, self.channels) for values in (self.mean, self.std))
+        return Normalizer(mean, std, dtype=self.dtype, fused=self.fused)
+
+    def prefetch(self, loader: Loader | StreamLoader, **erasing: Any) -> PrefetchLoader:
+        return PrefetchLoader(
+            loader,
+            self.mean,
+            self.std,
+            self.channels,
+            self.device,
+            self.dtype,
+            fused=self.fused,
+            memory_format=self.memory_format,
+            **erasing,
+        )
+
+
+def _map_loader(arguments: Mapping[str, Any], target: _Target, seed: int) -> Loader:
+    dataset, is_training = arguments["dataset"], arguments["is_training"]
+    eight_bit, collate_fn = arguments["use_prefetcher"], arguments["collate_fn"]
+    own = _draws_by_itself(dataset, collate_fn)
+    recipe = Recipe(
+        dataset=dataset,
+        collate_fn=collate_fn,
+        eight_bit=eight_bit,
+        normalizer=target.row_normalizer() if eight_bit else None,
+        num_classes=arguments["num_classes"],
+        own_draws=own or callable(arguments["worker_seeding"]) or not arguments["num_workers"],
+        seed_numpy=arguments["worker_seeding"] != "part",
+    )
+    sampler = _sampler(arguments, seed)
+    if is_training and len(sampler) < arguments["batch_size"]:
+        raise ValueError(
+            f"{len(sampler)} samples make no batch of batch_size={arguments['batch_size']}, and "
+            "training leaves out smaller ones: lower batch_size"
+        )
+    return Loader(
+        dataset,
+        sampler=sampler,
+        batch_size=arguments["batch_size"],
+        drop_last=is_training,
+        workers=_workers(recipe, arguments, target.device, own and is_thread_safe(dataset)),
+        seed=seed,
+        collate_fn=collate_fn,
+        endless=arguments["use_multi_epochs_loader"],
+        distributed=arguments["distributed"],
+    )
+
+
+def _stream_loader(arguments: Mapping[str, Any], _: _Target, seed: int) -> StreamLoader:
+    plain = fast_collate if arguments["use_prefetcher"] else default_collate
+    num_workers = arguments["num_workers"]
+    streaming = Streaming(
+        arguments["dataset"],
+        batch_size=arguments["batch_size"],
+        drop_last=arguments["is_training"],
+        collate_fn=arguments["collate_fn"] or plain,
+        options=dict(
+            num_workers=num_workers,
+            pin_memory=arguments["pin_memory"],
+            persistent_workers=arguments["persistent_workers"] and num_workers > 0,
+            worker_init_fn=seeding(arguments["worker_seeding"]),
+        ),
+    )
+    return StreamLoader(
+        arguments["dataset"],
+        streaming,
+        batch_size=arguments["batch_size"],
+        seed=seed,
+        collate_fn=arguments["collate_fn"],
+        distributed=arguments["distributed"],
+    )
+
+
+def _workers(
+    recipe: Recipe, arguments: Mapping[str, Any], device: torch.device, safe_in_threads: bool
+) -> Workers:
+    num_workers, kind = arguments["num_workers"], arguments["workers_as"]
+    seeding(arguments["worker_seeding"])
+    on_device = device.type == "cuda" and arguments["use_prefetcher"]
+    if num_workers == 0:
+        return NoWorkers(replace(recipe, memory="pinned") if on_device else recipe)
+    persistent = arguments["persistent_workers"]
+    if kind == "threads" or (kind == "auto" and safe_in_threads):
+        recipe = replace(recipe, memory="pinned") if on_device else recipe
+        return Threads(recipe, num_workers, persistent=persistent)
+    return Processes(
+        recipe,
+        num_workers,
+        pin_memory=arguments["pin_memory"],
+        persistent=persistent,
+        worker_seeding=arguments["worker_seeding"],
+    )
+
+
+def _sampler(arguments: Mapping[str, Any], seed: int) -> Any:
+    dataset, is_training = arguments["dataset"], arguments["is_training"]
+    if not arguments["distributed"]:
+        return EpochSampler(dataset, shuffle=is_training, seed=seed % 2**31)
+    if not is_training:
+        return OrderedDistributedSampler(dataset)
+    if repeats := arguments["num_aug_repeats"]:
+        return RepeatAugSampler(dataset, num_repeats=repeats)
+    return DistributedSampler(dataset)
+
+
+def _check(arguments: Mapping[str, Any], is_stream: bool) -> None:
+    for name, least in dict(batch_size=1, num_workers=0).items():
+        if arguments[name] < least:
+            raise ValueError(f"{name}={arguments[name]!r}: give {least} or more")
+    if arguments["workers_as"] not in WORKER_KINDS:
+        raise ValueError(
+            f"workers_as={arguments['workers_as']!r}: choose from {', '.join(WORKER_KINDS)}"
+        )
+    if arguments["num_aug_repeats"] and (is_stream or not arguments["distributed"]):
+        raise ValueError(
+            "num_aug_repeats shows a sample to several ranks at once: it needs distributed=True "
+            "and a data set with access by index"
+        )
+    splits = arguments["num_aug_splits"]
+    if (splits > 0) != isinstance(arguments["dataset"], AugMixDataset):
+        raise ValueError(
+            f"num_aug_splits={splits} with a {type(arguments['dataset']).__name__}: AugMix splits "
+            "need both, AugMixDataset(dataset, num_splits=N) and num_aug_splits=N"
+        )
+
+
+def _decode_by(dataset: Any, backend: Backend) -> None:
+    """Let the data set, or that inside of it, open images by `backend`."""
+    while not hasattr(dataset, "decode"):
+        dataset = getattr(dataset, "dataset", None)
+        if dataset is None:
+            return  # of somebody else: it opens images itself
+    dataset.decode = backend.decode
+
+
+def is_thread_safe(dataset: Any) -> bool:
+    """Return whether several threads may read the data set at once, as far as known."""
+    if type(dataset) is AugMixDataset:
+        dataset = dataset.dataset
+    reader = getattr(dataset, "reader", None)
+    return type(dataset) is ImageDataset and bool(getattr(reader, "thread_safe", False))
+
+
+def _draws_by_itself(dataset: Any, collate_fn: Any) -> bool:
+    """Return whether all that is drawn for samples comes from `hub_data.draws`."""
+    if type(dataset) not in (ImageDataset, AugMixDataset):
+        return False
+    return collate_fn is None or type(collate_fn).__module__.startswith("hub_data.")
+
+
+def _has_channels(input_size: int | Sequence[int]) -> TypeGuard[Sequence[int]]:
+    return isinstance(input_size, Sequence) and len(input_size) == 3
