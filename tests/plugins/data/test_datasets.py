@@ -153,6 +153,14 @@ def test_every_fault_is_counted_where_only_some_are_named():
     assert report.count == 100 and len(report.samples) == 31
 
 
+def test_a_series_of_damaged_samples_ends_with_its_epoch():
+    faults = Faults("skip")
+    for _ in range(2):
+        for index in range(9):
+            faults.note(index, OSError("gone"))
+        assert faults.end_epoch(20).count == 9
+
+
 def test_errors_of_code_are_not_taken_for_damage():
     for error in (ImportError("pip install x"), MemoryError()):
         with pytest.raises(type(error)):
