@@ -410,7 +410,8 @@ def read_bytes(source: Source) -> bytes:
     if isinstance(source, bytes):
         return source
     if isinstance(source, str | Path):
-        return Path(source).read_bytes()
+        with open(source, "rb", buffering=0) as file:
+            return file.readall()
     if hasattr(source, "read"):
         return source.read()
     raise TypeError(f"load_bytes: this reader gives {type(source).__name__}, not files")

@@ -18,7 +18,7 @@ from hub_data.recipe import Batch, Request
 from hub_data.workers import LoaderError, Streaming, Workers
 
 
-class _Passes:
+class Passes:
     """What all loaders share: passes over a data set that count, and can be taken up again.
 
     Args:
@@ -133,7 +133,7 @@ class _Passes:
             self.sampler.set_epoch(epoch)
 
 
-class Loader(_Passes):
+class Loader(Passes):
     """Batches of a data set with access by index.
 
     Each pass over the loader is an epoch; a pass that is left early counts too.
@@ -219,7 +219,7 @@ class Loader(_Passes):
             epoch, skip = epoch + 1, 0
 
 
-class StreamLoader(_Passes):
+class StreamLoader(Passes):
     """Batches of a data set that is read from its beginning; to go on in the middle reads it again.
 
     Args:

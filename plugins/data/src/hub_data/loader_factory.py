@@ -251,7 +251,7 @@ def _workers(
 ) -> Workers:
     num_workers, kind = arguments["num_workers"], arguments["workers_as"]
     seeding(arguments["worker_seeding"])
-    on_device = device.type != "cpu" and arguments["use_prefetcher"]
+    on_device = device.type == "cuda" and arguments["use_prefetcher"]
     if num_workers == 0:
         return NoWorkers(replace(recipe, memory="pinned") if on_device else recipe)
     persistent = arguments["persistent_workers"]

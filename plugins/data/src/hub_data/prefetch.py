@@ -12,7 +12,7 @@ from hub_data.config import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from hub_data.draws import mix, seeded
 from hub_data.erasing import RandomErasing
 from hub_data.fast.normalize import Normalizer
-from hub_data.loader import Loader
+from hub_data.loader import Passes
 
 _logger = logging.getLogger(__name__)
 _ERASING = 0x45524153  # sets its draws apart from those of the samples
@@ -75,7 +75,6 @@ class PrefetchLoader:
             )
         self._stream: Any = None
         self._state: dict[str, Any] | None = None
-        self._served = 0
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         batches = self._finished()
@@ -99,18 +98,23 @@ class PrefetchLoader:
     def mixup_enabled(self, enabled: bool) -> None:
         self.loader.mixup_enabled = enabled
 
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next pass; not needed where passes follow each other."""
+        self._state = None
+        self.loader.set_epoch(epoch)
+
     def state_dict(self) -> dict[str, Any]:
         """Return what `load_state_dict` needs to go on after the last batch that was handed out."""
         return dict(self._state or self.loader.state_dict())
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state` was taken; see `Loader.load_state_dict`."""
+        """Go on where `state` was taken; see `Passes.load_state_dict`."""
         self.loader.load_state_dict(state)
         self._state = None
 
     def _finished(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield normalised batches on the device; the state becomes that after each of them."""
-        resumable = isinstance(self.loader, Loader)
+        resumable = isinstance(self.loader, Passes)
         for images, targets in self.loader:
             state = self.loader.state_dict() if resumable else None
             with self._on_stream():
@@ -161,6 +165,7 @@ class PrefetchLoader:
         backend = torch.get_device_module(self.device)
         batch: tuple[torch.Tensor, torch.Tensor] | None = next(batches, None)
         state, self._state = self._state, None
+        following_state: dict[str, Any] | None
         while batch is not None:
             # The consumer waits for this batch only: the next is not queued yet.
             backend.current_stream(self.device).wait_stream(self._stream)

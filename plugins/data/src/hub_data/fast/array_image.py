@@ -17,11 +17,38 @@ from PIL import Image
 
 from hub_data.fast.decode import as_array
 from hub_data.fast.resize import SIMD_FILTERS, resize
+from hub_data.fast.shift import shift
 
 _MODES = {1: "L", 3: "RGB"}
 
 
-class ArrayImage(Image.Image):
+class FastImage(Image.Image):
+    """A PIL image that is sheared and moved faster; so is what PIL makes of it."""
+
+    def _new(self, im: Any) -> Image.Image:
+        new: Any = super()._new(im)
+        new.__class__ = FastImage
+        return new
+
+    def transform(
+        self,
+        size: tuple[int, int],
+        method: Any,
+        data: Any = None,
+        resample: int = Image.Resampling.NEAREST,
+        fill: int = 1,
+        fillcolor: Any = None,
+    ) -> Image.Image:
+        """Return the image transformed, as PIL does but for the last one of 255 levels."""
+        moved = None
+        if method == Image.Transform.AFFINE and tuple(size) == self.size and fill == 1:
+            moved = shift(self, data, resample, fillcolor or (0, 0, 0))
+        if moved is None:
+            return super().transform(size, method, data, resample, fill, fillcolor)
+        return self._new(moved.im)
+
+
+class ArrayImage(FastImage):
     """A PIL image of mode L or RGB over an array.
 
     Args:

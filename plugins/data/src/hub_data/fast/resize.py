@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from hub_data.deferred_resize import columns_first_rule
 from hub_data.fast.decode import as_array, as_image
 
 #: PIL's filters that torch has too, with torch's names.
@@ -33,8 +34,19 @@ def resize(pixels: np.ndarray, height: int, width: int, resample: Image.Resampli
         return pixels
     if resample not in SIMD_FILTERS or pixels.shape[2] not in (1, 3):
         return as_array(as_image(pixels).resize((width, height), resample))
-    # Dense channels-last memory, seen as (1, C, H, W), keeps torch on its SIMD path.
-    batch = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+    columns_first = columns_first_rule()
+    if columns_first is not None and columns_first(*pixels.shape[1::-1], width, height):
+        # Values are rounded and cut off between the two passes, so their order shows.
+        pixels = _interpolate(pixels, height, pixels.shape[1], resample)
+    return _interpolate(pixels, height, width, resample)
+
+
+def _interpolate(
+    pixels: np.ndarray, height: int, width: int, resample: Image.Resampling
+) -> np.ndarray:
+    # Dense channels-last memory keeps torch on its SIMD path, in and out; the batch axis comes
+    # before the permutation, else torch takes the strides for planar ones.
+    batch = torch.from_numpy(np.ascontiguousarray(pixels))[None].permute(0, 3, 1, 2)
     resized = F.interpolate(
         batch, (height, width), mode=SIMD_FILTERS[resample], antialias=True, align_corners=False
     )

@@ -1,0 +1,408 @@
+import itertools
+import logging
+import os
+import random
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hub_data import (
+    AugMixDataset,
+    DamagedSampleError,
+    FastCollateMixup,
+    Loader,
+    LoaderError,
+    MultiEpochsDataLoader,
+    OrderedDistributedSampler,
+    PrefetchLoader,
+    create_dataset,
+    create_loader,
+    create_transform,
+    fast_collate,
+)
+from hub_data.recipe import Recipe
+from hub_data.workers import NoWorkers, Processes, Threads
+from pictures import folder
+from PIL import Image
+from torch.utils.data import Dataset, IterableDataset
+
+TRAINING = dict(
+    is_training=True,
+    auto_augment="rand-m9-mstd0.5-inc1",
+    re_prob=0.5,
+    re_mode="pixel",
+    interpolation="random",
+    seed=3,
+)
+KINDS = [(0, "auto"), (2, "threads"), (2, "processes")]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return folder(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture
+def make(root: Path):
+    """Return a function that makes loaders, which are closed after the test."""
+    made = []
+
+    def loader(dataset=None, size: int = 24, batch_size: int = 4, **options):
+        dataset = create_dataset("", root) if dataset is None else dataset
+        options = dict(num_workers=0, device="cpu") | options
+        made.append(create_loader(dataset, (3, size, size), batch_size, **options))
+        return made[-1]
+
+    yield loader
+    for one in made:
+        one.close()
+
+
+def everything(loader) -> tuple[torch.Tensor, torch.Tensor]:
+    images, targets = zip(*loader, strict=True)
+    return torch.cat(images), torch.cat(targets)
+
+
+def equal(a, b) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_evaluation_gives_every_sample_once_as_the_transform_makes_it(make, root: Path) -> None:
+    dataset = create_dataset("", root)
+    transform = create_transform((3, 24, 24), interpolation="bicubic")
+    want = torch.stack([transform(dataset.load(i)[0]) for i in range(12)])
+    images, targets = everything(make(batch_size=5, interpolation="bicubic"))
+    torch.testing.assert_close(images, want, atol=1e-6, rtol=0)
+    assert targets.dtype == torch.int64 and targets.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    fast = everything(make(batch_size=5, interpolation="bicubic", backend="fast"))[0]
+    levels = (fast - want).abs() * torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1) * 255
+    assert 0 < levels.max() < 2.01
+    plain = everything(make(batch_size=5, interpolation="bicubic", use_prefetcher=False))[0]
+    torch.testing.assert_close(plain, want, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("options", [{}, TRAINING, TRAINING | dict(use_prefetcher=False)])
+def test_who_makes_the_batches_does_not_show(make, options: dict) -> None:
+    alone, *others = (
+        everything(make(num_workers=n, workers_as=kind, **options)) for n, kind in KINDS
+    )
+    assert all(equal(alone, other) for other in others)
+    assert alone[0].shape == (12, 3, 24, 24)
+
+
+def test_workers_are_threads_where_that_is_known_to_be_safe(make, root: Path) -> None:
+    def kind(**options) -> type:
+        return type(make(**options).workers)
+
+    assert kind() is NoWorkers
+    assert kind(num_workers=2) is Threads
+    assert kind(num_workers=2, collate_fn=FastCollateMixup(num_classes=3)) is Threads
+    assert kind(num_workers=2, collate_fn=lambda samples: fast_collate(samples)) is Processes
+    assert kind(num_workers=2, workers_as="processes") is Processes
+    assert kind(num_workers=2, dataset=Pictures()) is Processes
+
+
+@pytest.mark.parametrize(("num_workers", "kind"), KINDS)
+@pytest.mark.parametrize("taken", [0, 1, 2, 3])
+def test_a_run_that_is_resumed_sees_what_it_would_have_seen(
+    make, taken: int, num_workers: int, kind: str
+) -> None:
+    options = TRAINING | dict(collate_fn=FastCollateMixup(num_classes=3, mode="elem"))
+    whole = make(**options)
+    next(iter(whole))
+    whole.set_epoch(1)
+    want = [*whole, *whole]  # epochs 1 and 2
+
+    left = make(**options, num_workers=num_workers, workers_as=kind)
+    list(left)
+    list(itertools.islice(left, taken))
+    state = left.state_dict()
+    assert (state["epoch"], state["position"]) == (1, taken)
+    options["seed"] = 99
+    resumed = make(**options, num_workers=num_workers, workers_as=kind)
+    resumed.load_state_dict(state)
+    assert resumed.epoch == 1
+    got = [*resumed, *resumed]
+    assert len(got) == len(want) - taken
+    assert all(equal(a, b) for a, b in zip(want[taken:], got, strict=True))
+
+
+def test_the_state_after_an_epoch_is_the_begin_of_the_next(make) -> None:
+    loader = make(**TRAINING)
+    list(loader)
+    state = loader.state_dict()
+    assert (state["epoch"], state["position"]) == (1, 0)
+    after = everything(loader)
+    loader.load_state_dict(state)
+    assert equal(after, everything(loader))
+
+
+def test_a_state_of_another_loader_is_refused(make) -> None:
+    state = make().state_dict()
+    with pytest.raises(LoaderError, match="had batch_size=4, this one has 3"):
+        make(batch_size=3).load_state_dict(state)
+
+
+def test_epochs_differ_and_a_pass_that_is_left_counts(make) -> None:
+    loader = make(**TRAINING)
+    first = everything(loader)
+    next(iter(loader))
+    third = everything(loader)
+    assert loader.epoch == 3 and not equal(first, third)
+    loader.set_epoch(0)
+    assert equal(first, everything(loader))
+    loader.sampler.set_epoch(2)
+    assert equal(third, everything(loader))
+
+
+def test_without_a_seed_torchs_generator_decides(make) -> None:
+    options = TRAINING | dict(seed=None)
+    torch.manual_seed(5)
+    first, second = everything(make(**options)), everything(make(**options))
+    torch.manual_seed(5)
+    assert equal(first, everything(make(**options))) and not equal(first, second)
+
+
+def test_batches_that_are_kept_stay_as_they_were(make) -> None:
+    for num_workers in (0, 2):
+        loader = make(num_workers=num_workers)
+        kept = [images for _ in range(4) for images, _ in loader]
+        copies = [images.clone() for images in kept]
+        list(loader)
+        assert equal(kept, copies) and equal(kept[:3], kept[3:6])
+
+
+def test_the_next_epoch_may_begin_early(make) -> None:
+    options = TRAINING | dict(num_workers=2)
+    want = [everything(loader) for loader in [make(**options)] * 3]
+    early = make(**options, use_multi_epochs_loader=True)
+    assert all(equal(epoch, everything(early)) for epoch in want)
+    loader = MultiEpochsDataLoader(list(range(7)), batch_size=3, shuffle=False)
+    assert len(loader) == 3
+    assert [[batch.tolist() for batch in loader] for _ in range(2)] == [
+        [[0, 1, 2], [3, 4, 5], [6]]
+    ] * 2
+
+
+@pytest.mark.parametrize(("num_workers", "kind"), KINDS)
+def test_mixing_is_switched_off_between_epochs(make, num_workers: int, kind: str) -> None:
+    loader = make(
+        **TRAINING,
+        collate_fn=FastCollateMixup(num_classes=3, label_smoothing=0.0),
+        num_workers=num_workers,
+        workers_as=kind,
+    )
+    assert loader.mixup_enabled
+    _, mixed = everything(loader)
+    loader.mixup_enabled = False
+    _, plain = everything(loader)
+    assert ((mixed > 0) & (mixed < 1)).any()
+    assert set(plain.flatten().tolist()) == {0.0, 1.0} and plain.shape == (12, 3)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_augmix_splits_follow_each_other(make, root: Path, num_workers: int) -> None:
+    dataset = AugMixDataset(create_dataset("", root), num_splits=3)
+    options = TRAINING | dict(auto_augment="augmix-m5-w2", re_prob=0.0, num_aug_splits=3)
+    images, targets = next(iter(make(dataset, **options, num_workers=num_workers)))
+    clean, first, second = images.split(4)
+    assert not torch.equal(clean, first) and not torch.equal(first, second)
+    assert targets.tolist() == targets[:4].tolist() * 3
+
+
+class Pictures(Dataset):
+    """A data set that this package did not make, with draws from the global generators."""
+
+    def __init__(self, fail_at: int = -1, label: int = 0, die_at: int = -1) -> None:
+        self.transform, self.fail_at, self.label, self.die_at = None, fail_at, label, die_at
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int):
+        if index == self.fail_at:
+            raise RuntimeError(f"the disk of sample {index} is gone")
+        if index == self.die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        value = 100 * random.random() + 100 * np.random.rand() + 50 * float(torch.rand(1))
+        return self.transform(Image.new("RGB", (30, 30), (int(value),) * 3)), self.label
+
+
+def test_other_data_sets_are_seeded_in_workers(make) -> None:
+    first, again = (make(Pictures(), num_workers=2, seed=4) for _ in range(2))
+    want = everything(first)
+    assert equal(want, everything(again))
+    assert len(set(want[0][:, 0, 0, 0].tolist())) > 5
+    first.load_state_dict(first.state_dict() | dict(epoch=0, position=1))
+    images, _ = everything(first)
+    assert torch.equal(images, want[0][4:])
+    fixed = make(Pictures(), num_workers=2, worker_seeding=lambda info: 7)
+    values = everything(fixed)[0][:, 0, 0, 0]
+    assert torch.equal(values[:4], values[4:])
+
+
+@pytest.mark.parametrize(("num_workers", "kind"), KINDS)
+def test_an_error_of_a_sample_ends_the_epoch_and_is_shown(make, num_workers: int, kind) -> None:
+    loader = make(Pictures(fail_at=5), num_workers=num_workers, workers_as=kind)
+    with pytest.raises(RuntimeError, match="the disk of sample 5 is gone"):
+        list(loader)
+    loader.dataset.fail_at = -1
+    assert (num_workers and kind == "processes") or len(list(loader)) == 2
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_labels_out_of_range_are_named(make, num_workers: int) -> None:
+    loader = make(Pictures(label=10), num_workers=num_workers, num_classes=10)
+    with pytest.raises(ValueError, match="sample 0 has the label 10, .*num_classes=10: labels go"):
+        list(loader)
+    everything(make(Pictures(label=-1), num_classes=10))
+
+
+def test_a_killed_worker_is_reported_and_nothing_hangs(make) -> None:
+    loader = make(Pictures(die_at=5), num_workers=2)
+    started = time.monotonic()
+    with pytest.raises(LoaderError, match="a worker process of the loader ended: .*out of memory"):
+        list(loader)
+    assert time.monotonic() - started < 60
+
+
+@pytest.mark.parametrize(("num_workers", "kind"), KINDS)
+@pytest.mark.parametrize("on_error", ["substitute", "skip", "raise"])
+def test_damaged_files_follow_the_policy_and_are_reported(
+    make, tmp_path: Path, on_error: str, num_workers: int, kind: str, caplog
+) -> None:
+    damaged = folder(tmp_path)
+    (damaged / "a" / "003.jpg").write_bytes(b"\xff\xd8\xff damaged")
+    dataset = create_dataset("", damaged, on_error=on_error)
+    loader = make(dataset, num_workers=num_workers, workers_as=kind)
+    if on_error == "raise":
+        with pytest.raises(DamagedSampleError, match=r"003\.jpg cannot be read"):
+            list(loader)
+        return
+    with caplog.at_level(logging.WARNING, "hub_data"):
+        sizes = [len(images) for images, _ in loader]
+    assert sizes == ([4, 4, 4] if on_error == "substitute" else [3, 4, 4])
+    assert "1 of 12 samples could not be read" in caplog.text
+
+
+def test_images_of_several_sizes_are_named(make) -> None:
+    loader = make()
+    loader.dataset.transform.transforms[:] = loader.dataset.transform.transforms[-1:]
+    assert len(list(loader)) == 3
+    with Image.open(loader.dataset.reader.root + "/b/001.jpg") as image:
+        small = image.resize((9, 9))
+    old = loader.dataset.decode
+    loader.dataset.decode = lambda source, mode, upright: (
+        small if str(source).endswith("001.jpg") else old(source, mode, upright=upright)
+    )
+    loader.set_epoch(0)
+    with pytest.raises(ValueError, match="must give them all one size"):
+        list(loader)
+
+
+def test_distributed_evaluation_counts_each_sample_once(root: Path) -> None:
+    counted = []
+    for rank in range(5):
+        dataset = create_dataset("", root)
+        dataset.transform = create_transform((3, 24, 24), use_prefetcher=True)
+        recipe = Recipe(dataset=dataset, collate_fn=None, eight_bit=True)
+        sampler = OrderedDistributedSampler(dataset, 5, rank)
+        loader = Loader(
+            dataset,
+            sampler=sampler,
+            batch_size=2,
+            drop_last=False,
+            workers=NoWorkers(recipe),
+            seed=0,
+        )
+        for number, (images, targets) in enumerate(loader):
+            assert images.dtype == torch.uint8
+            counted += targets[: loader.num_valid(number)].tolist()
+        assert number == 1
+    assert sorted(counted) == [0] * 4 + [1] * 4 + [2] * 4
+
+
+def test_threads_leave_the_number_of_torchs_threads_alone(make) -> None:
+    before, seen = torch.get_num_threads(), []
+    torch.set_num_threads(3)
+    try:
+        list(make(num_workers=2))
+        assert torch.get_num_threads() == 3
+        thread = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+        thread.start()
+        thread.join()
+        assert seen == [3]
+    finally:
+        torch.set_num_threads(before)
+
+
+class Stream(IterableDataset):
+    transform = None
+
+    def __len__(self) -> int:
+        return 10
+
+    def __iter__(self):
+        for value in range(10):
+            image = Image.fromarray(np.full((30, 30, 3), 20 * value, np.uint8))
+            yield self.transform(image), value
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_streams_are_resumed_too(make, num_workers: int) -> None:
+    options = TRAINING | dict(num_workers=num_workers)
+    loader = make(Stream(), **options)
+    first, second = everything(loader), everything(loader)
+    assert first[1].tolist() == list(range(8)) and not torch.equal(first[0], second[0])
+    resumed = make(Stream(), **options)
+    resumed.load_state_dict(loader.state_dict() | dict(epoch=1, position=1))
+    images, targets = everything(resumed)
+    assert torch.equal(images, second[0][4:]) and targets.tolist() == [4, 5, 6, 7]
+
+
+def test_prefetching_wraps_any_loader() -> None:
+    batches = [(torch.full((2, 3, 4, 4), v, dtype=torch.uint8), torch.tensor([v])) for v in (0, 9)]
+    loader = PrefetchLoader(batches, mean=(0.5,), std=(0.5,), device="cpu", re_prob=1.0)
+    (images, targets), (other, _) = loader
+    assert images.dtype == torch.float32 and targets.tolist() == [0] and len(loader) == 2
+    assert set(images.flatten().tolist()) == {-1.0, 0.0}
+    assert other.min() == pytest.approx((9 / 255 - 0.5) / 0.5)
+    assert not loader.mixup_enabled
+    half = PrefetchLoader(batches, device="cpu", fp16=True)
+    assert next(iter(half))[0].dtype == torch.float16
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(batch_size=0), "batch_size=0: give 1 or more"),
+        (dict(num_workers=-1), "num_workers=-1"),
+        (dict(workers_as="gnomes"), "'gnomes': choose from auto, threads, processes"),
+        (dict(backend="quick"), "unknown backend 'quick'"),
+        (dict(num_aug_repeats=3), "needs distributed=True"),
+        (dict(num_aug_splits=2, is_training=True), "need both, AugMixDataset"),
+        (dict(batch_size=13, is_training=True), "12 samples make no batch of batch_size=13"),
+        (dict(worker_seeding="some", num_workers=1), "worker_seeding='some'"),
+    ],
+)
+def test_what_cannot_work_is_said_at_once(make, options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(**options)
+
+
+def test_an_empty_folder_is_said_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no image in"):
+        create_dataset("", tmp_path)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize(("num_workers", "kind"), KINDS)
+def test_batches_on_a_gpu_are_those_of_the_cpu(make, num_workers: int, kind: str) -> None:
+    options = TRAINING | dict(re_mode="const", num_workers=num_workers, workers_as=kind)
+    want = everything(make(**options))
+    got = everything(make(**options, device="cuda", memory_format=torch.channels_last))
+    torch.testing.assert_close(got[0].cpu(), want[0], atol=1e-5, rtol=0)
