@@ -8,11 +8,11 @@ returns one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from training_cases import picture, seed
 
 DRAWS = 10_000
@@ -59,13 +59,16 @@ MIXES: Mapping[str, dict[str, Any]] = {
 }
 
 
-def steps(library: SimpleNamespace) -> dict[str, Callable[[], np.ndarray]]:
+def steps(
+    library: Any, wrap: Callable[[np.ndarray], Image.Image] = Image.fromarray
+) -> dict[str, Callable[[], np.ndarray]]:
     """Return name to what makes one draw: (C, H, W) values.
 
     Args:
         library: has AugmentOp, create_transform, Mixup.
+        wrap: makes the image of (H, W, 3) pixels.
     """
-    image = picture(SIDE, SIDE)
+    image = wrap(np.array(picture(SIDE, SIDE)))
     options = {"magnitude_std": 0.5, "translate_const": 10, "img_mean": (124, 116, 104)}
     draws: dict[str, Callable[[], np.ndarray]] = {}
     for name in OPERATIONS:
