@@ -138,7 +138,10 @@ def test_report_is_logged_once_and_starts_anew(caplog):
     data = ImageDataset(None, listed({0, 1, 2, 4, 5}))
     with caplog.at_level(logging.WARNING):
         load(data)
-    assert "sample 3: file3 cannot be read: UnidentifiedImageError" in caplog.text
+    assert (
+        "sample 3: file3 cannot be read: UnidentifiedImageError: the file is of a format"
+        in caplog.text
+    )
     caplog.clear()
     assert data.report_faults().count == 1 and "1 of 6 samples" in caplog.text
     caplog.clear()
@@ -151,6 +154,14 @@ def test_every_fault_is_counted_where_only_some_are_named():
         faults.note(index, OSError("gone"))
     report = faults.end_epoch(200)
     assert report.count == 100 and len(report.samples) == 31
+
+
+def test_a_series_of_damaged_samples_ends_with_its_epoch():
+    faults = Faults("skip")
+    for _ in range(2):
+        for index in range(9):
+            faults.note(index, OSError("gone"))
+        assert faults.end_epoch(20).count == 9
 
 
 def test_errors_of_code_are_not_taken_for_damage():
@@ -213,10 +224,17 @@ class Streamed(Listed):
         self.workers = num_workers
 
 
-@pytest.mark.parametrize("policy", ["substitute", "skip"])
-def test_streams_leave_damaged_samples_out_and_count_them(policy):
-    data = IterableImageDataset(None, Streamed(*listed({0, 2, 3}).samples), on_error=policy)
-    assert [target for _, target in data] == [0, 2, 3] and len(data) == 6
+@pytest.mark.parametrize(
+    ("policy", "good", "wanted"),
+    [
+        ("substitute", {0, 2, 3}, [0, 0, 2, 3, 3, 3]),
+        ("substitute", {2, 3, 5}, [2, 2, 2, 3, 3, 5]),
+        ("skip", {0, 2, 3}, [0, 2, 3]),
+    ],
+)
+def test_streams_keep_their_length_or_leave_samples_out(policy, good, wanted):
+    data = IterableImageDataset(None, Streamed(*listed(good).samples), on_error=policy)
+    assert [target for _, target in data] == wanted and len(data) == 6
     report = data.report_faults()
     assert report.count == 3 and str(report).startswith("3 of 6 samples could not be read")
     data.set_epoch(4)
@@ -224,6 +242,14 @@ def test_streams_leave_damaged_samples_out_and_count_them(policy):
     assert (data.reader.epoch, data.reader.workers) == (4, 3)
     with pytest.raises(TypeError, match="no access by index"):
         data.filename(0)
+
+
+def test_streams_do_not_bring_ranks_out_of_step(monkeypatch):
+    monkeypatch.setattr("hub_data.dataset.num_ranks", lambda: 2)
+    with pytest.raises(ValueError, match="out of step"):
+        IterableImageDataset(None, Streamed(), is_training=True, on_error="skip")
+    IterableImageDataset(None, Streamed(), is_training=True)
+    IterableImageDataset(None, Streamed(), on_error="skip")
 
 
 def test_streams_raise_where_asked_to():

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from hub.errors import HubError, PluginError
-from hub_data import create_dataset, create_reader, list_readers
+from hub_data import DamagedSampleError, create_dataset, create_reader, list_readers
 from hub_data.hookspecs import Reader, Stream
 from hub_data.readers.indexed import Names, natural_key
 from hub_data.readers.tar import TarReader
@@ -209,6 +209,20 @@ def test_tar_is_read_by_workers_that_share_it(tmp_path):
     batches = list(DataLoader(data, batch_size=2, num_workers=2))
     images = torch.cat([images for images, _ in batches]).numpy()
     assert [image.tobytes() for image in images] == [expected(seed).tobytes() for seed in range(9)]
+
+
+def test_tar_is_read_whole_where_the_system_reads_in_parts(tmp_path, monkeypatch):
+    data = create_dataset("", make_tar(tmp_path / "all.tar", tar_files()))
+    pread = os.pread
+    monkeypatch.setattr(os, "pread", lambda fd, size, start: pread(fd, min(size, 100), start))
+    check_tar(data)
+
+
+def test_tar_that_became_shorter_is_damaged(tmp_path):
+    data = create_dataset("", make_tar(tmp_path / "all.tar", tar_files()), on_error="raise")
+    os.truncate(tmp_path / "all.tar", 2000)
+    with pytest.raises(DamagedSampleError, match="ends before byte"):
+        data[8]
 
 
 def test_tar_survives_pickling(tmp_path):

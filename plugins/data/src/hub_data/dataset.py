@@ -15,7 +15,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from hub_data.class_map import ClassMap
 from hub_data.decode import Source, decode_image
-from hub_data.faults import DamagedSampleError, FaultReport, Faults, OnError
+from hub_data.faults import DamagedSampleError, FaultReport, Faults, OnError, num_ranks
 from hub_data.hookspecs import Reader, Stream
 from hub_data.readers import create_reader, find_reader, keep_known, load_reader
 from hub_data.readers.folder import search_split as find_split
@@ -235,8 +235,8 @@ class IterableImageDataset(IterableDataset[Any]):
         transform: applied to the image. May be set later; `create_loader` does.
         target_transform: applied to the target, unless there is none (then it is -1).
         max_steps: not used; timm has it.
-        on_error: see `create_dataset`. In a stream "substitute" means that a later sample makes
-            up for the number in training; otherwise both leave the sample out.
+        on_error: see `create_dataset`. In a stream "substitute" repeats the sample before, or
+            the first that can be read. "skip" would bring ranks out of step in training.
         upright: see `create_dataset`.
         kwargs: keywords of the reader.
     """
@@ -283,6 +283,11 @@ class IterableImageDataset(IterableDataset[Any]):
         self.target_transform = target_transform
         self.upright = upright
         self.decode: Decode = decode_image
+        if is_training and on_error == "skip" and num_ranks() > 1:
+            raise ValueError(
+                "on_error='skip' with a stream in training would bring ranks out of step: use "
+                "'substitute' or 'raise'"
+            )
         self.faults = Faults(on_error)
 
     def __len__(self) -> int:
@@ -290,18 +295,30 @@ class IterableImageDataset(IterableDataset[Any]):
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         """Yield what this process and worker is to see of one epoch."""
-        for position, (source, target, *features) in enumerate(self.reader):
+        good: tuple[Any, ...] | None = None
+        owed = 0  # to be made up for by samples that can be read
+        for position, (source, *rest) in enumerate(self.reader):
             try:
                 image = self.decode(source, self.input_img_mode, upright=self.upright)
             except (MemoryError, ImportError):
                 raise
             except Exception as error:  # as in Faults.load
                 self.faults.note(position, error, "sample {} of the stream".format)
-                continue
-            self.faults.passed()
-            if self.transform is not None:
-                image = self.transform(image)
-            yield (image, finish_target(target, self.target_transform), *features)
+                owed += self.faults.on_error == "substitute"
+            else:
+                self.faults.passed()
+                good = (image, *rest)
+                yield self._finished(good)
+            if good is not None:
+                for _ in range(owed):
+                    yield self._finished(good)
+                owed = 0
+
+    def _finished(self, sample: tuple[Any, ...]) -> tuple[Any, ...]:
+        image, target, *features = sample
+        if self.transform is not None:
+            image = self.transform(image)
+        return (image, finish_target(target, self.target_transform), *features)
 
     def set_epoch(self, count: int) -> None:
         """Say which epoch comes next; the order of samples depends on it."""

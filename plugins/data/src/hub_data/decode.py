@@ -127,7 +127,8 @@ def _read_without_pil(source: BinaryIO, error: OSError) -> Image.Image | NDArray
         return _from_array(np.load(source, allow_pickle=False))
     if start.startswith(_TIFF):
         return _from_array(_read_tiff(source))
-    raise error
+    what = "of a format that PIL does not know, or no image" if start else "empty"
+    raise UnidentifiedImageError(f"the file is {what}") from error
 
 
 def _read_tiff(source: BinaryIO) -> NDArray[np.generic]:

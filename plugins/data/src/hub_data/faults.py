@@ -172,19 +172,20 @@ class Faults:
         seen = set(indices[filled].tolist())
         self._table.zero_()
         self._in_a_row = 0
-        if gather and _num_ranks() > 1:
-            answers: list[Any] = [None] * _num_ranks()
+        if gather and num_ranks() > 1:
+            answers: list[Any] = [None] * num_ranks()
             torch.distributed.all_gather_object(answers, (count, seen))
             count = sum(c for c, _ in answers)
             seen = set().union(*(s for _, s in answers))
         names = tuple(map(name, sorted(seen))) if name else ()
         report = FaultReport(count, names, self.on_error, num_samples)
-        if count and (not gather or _num_ranks() == 1 or torch.distributed.get_rank() == 0):
+        if count and (not gather or num_ranks() == 1 or torch.distributed.get_rank() == 0):
             _logger.warning("%s", report)
         return report
 
 
-def _num_ranks() -> int:
+def num_ranks() -> int:
+    """Return the number of processes that train together; 1 without torch.distributed."""
     distributed = torch.distributed
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_world_size()
