@@ -17,6 +17,12 @@ def hub_addhooks() -> list[object]:
 
 
 @hookimpl
+def hub_attributes() -> dict[str, str]:
+    """Offer `hub.preprocessing`."""
+    return {"preprocessing": "hub_data.preprocessing:preprocessing"}
+
+
+@hookimpl
 def hub_readers() -> list[ReaderInfo]:
     """Return the readers of hub-data itself."""
     return [
