@@ -257,7 +257,7 @@ def test_an_error_of_a_sample_ends_the_epoch_and_is_shown(make, num_workers: int
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_labels_out_of_range_are_named(make, num_workers: int) -> None:
     loader = make(Pictures(label=10), num_workers=num_workers, num_classes=10)
-    with pytest.raises(ValueError, match="sample 0 has the label 10, .*num_classes=10: labels go"):
+    with pytest.raises(ValueError, match=r"sample 0 has the label 10, .*num_classes=10: labels go"):
         list(loader)
     everything(make(Pictures(label=-1), num_classes=10))
 
@@ -265,7 +265,7 @@ def test_labels_out_of_range_are_named(make, num_workers: int) -> None:
 def test_a_killed_worker_is_reported_and_nothing_hangs(make) -> None:
     loader = make(Pictures(die_at=5), num_workers=2)
     started = time.monotonic()
-    with pytest.raises(LoaderError, match="a worker process of the loader ended: .*out of memory"):
+    with pytest.raises(LoaderError, match=r"a worker process of the loader ended: .*out of memory"):
         list(loader)
     assert time.monotonic() - started < 60
 
