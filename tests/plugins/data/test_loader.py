@@ -340,6 +340,21 @@ def test_threads_leave_the_number_of_torchs_threads_alone(make) -> None:
         torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize(("num_workers", "kind"), KINDS)
+def test_each_batch_has_one_of_several_sizes(make, num_workers: int, kind: str) -> None:
+    options = TRAINING | dict(input_size_choices=[16, (3, 24, 20)], batch_size_choices=[3, 2])
+    loader = make(**options, num_workers=num_workers, workers_as=kind)
+    first = list(loader)
+    shapes = [tuple(images.shape) for images, _ in first]
+    assert set(shapes) == {(3, 3, 16, 16), (2, 3, 24, 20)} and len(loader) == len(shapes)
+    list(itertools.islice(loader, 2))
+    resumed = make(**options)
+    resumed.load_state_dict(loader.state_dict())
+    loader.set_epoch(1)
+    want = list(loader)[2:]
+    assert all(equal(a, b) for a, b in zip(want, resumed, strict=True))
+
+
 class Stream(IterableDataset):
     transform = None
 
@@ -385,6 +400,7 @@ def test_prefetching_wraps_any_loader() -> None:
         (dict(backend="quick"), "unknown backend 'quick'"),
         (dict(num_aug_repeats=3), "needs distributed=True"),
         (dict(num_aug_splits=2, is_training=True), "need both, AugMixDataset"),
+        (dict(input_size_choices=[16]), "input_size_choices does not go with is_training=False"),
         (dict(batch_size=13, is_training=True), "12 samples make no batch of batch_size=13"),
         (dict(worker_seeding="some", num_workers=1), "worker_seeding='some'"),
     ],

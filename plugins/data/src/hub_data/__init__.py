@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from hub_data.random_crops import RandomCropOrPad, RandomPad, RandomResizedCropAndInterpolation
     from hub_data.readers import create_reader, list_readers
     from hub_data.samplers import EpochSampler, OrderedDistributedSampler, RepeatAugSampler
+    from hub_data.scheduled import ScheduledBatchSampler, ScheduledTransformDataset
     from hub_data.tf_preprocessing import TfPreprocessTransform
     from hub_data.transforms import create_transform
     from hub_data.workers import LoaderError
@@ -124,6 +125,8 @@ __all__ = [
     "Resize",
     "ResizeKeepRatio",
     "Result",
+    "ScheduledBatchSampler",
+    "ScheduledTransformDataset",
     "TfPreprocessTransform",
     "TrimBorder",
     "add_img_extensions",
@@ -195,6 +198,7 @@ _MODULES = {
     "hub_data.random_crops": "RandomCropOrPad RandomPad RandomResizedCropAndInterpolation",
     "hub_data.readers": "create_reader list_readers",
     "hub_data.samplers": "EpochSampler OrderedDistributedSampler RepeatAugSampler",
+    "hub_data.scheduled": "ScheduledBatchSampler ScheduledTransformDataset",
     "hub_data.tf_preprocessing": "TfPreprocessTransform",
     "hub_data.transforms": "create_transform",
     "hub_data.workers": "LoaderError",

@@ -87,8 +87,8 @@ class ScheduledBatchSampler(Sampler[list[tuple[int, int]]]):
             near = (distance == distance[active].min()).astype(float)
         else:
             # Measured from the nearest choice, the exponential cannot vanish for all of them.
-            spread = 2 * self.schedule_spread**2
-            near = np.exp((distance[active].min() ** 2 - distance**2) / spread)
+            exponents = (distance[active].min() ** 2 - distance**2) / self.schedule_spread**2
+            near = np.exp(np.where(active, exponents / 2, -np.inf))
         near = near * self.choice_weights
         even = active / active.sum()
         share = self.schedule_random_mix
