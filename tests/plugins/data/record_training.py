@@ -21,7 +21,7 @@ import timm.data.auto_augment
 import torch
 from PIL import Image
 from timm.data.random_erasing import RandomErasing
-from training_cases import digest, mixed, picture, seed
+from training_cases import digest, mixed, picture, policy_digest, seed
 
 GOLDEN = Path(__file__).with_name("golden_training.json")
 IMAGES = [(101, 77), (63, 150), (20, 17), (333, 257)]
@@ -139,6 +139,16 @@ def compare_mixing(recorded: list[Any]) -> float:
     return worst
 
 
+def compare_policies(recorded: dict[str, str]) -> int:
+    wrong = 0
+    for name in ("original", "originalr", "v0", "v0r", "3a", "rand-m7-p0.3", "rand-inc1",
+                 "rand-t3a", "rand-t3aw", "rand-tweights", "augmix-m4"):  # fmt: skip
+        recorded[name] = policy_digest(timm.data, name)
+        wrong += recorded[name] != policy_digest(hub_data, name)
+    print(f"policies: {len(recorded)}, {wrong} differ")
+    return wrong
+
+
 def compare_erasing() -> float:
     worst = 0.0
     for number, mode, splits in itertools.product(range(20), ["const", "rand", "pixel"], [0, 3]):
@@ -162,12 +172,14 @@ def main() -> int:
     posterize_to_black()
     golden: dict[str, list[Any]] = {"transforms": [], "mixing": []}
     worst = [compare_transforms(golden["transforms"]), compare_mixing(golden["mixing"])]
-    worst += [compare_erasing(), compare_blur() - 1]
+    policies: dict[str, str] = {}
+    worst += [compare_erasing(), compare_blur() - 1, compare_policies(policies)]
     if options.record:
         lines = [
             f' "{key}": [\n' + ",\n".join("  " + json.dumps(row) for row in rows) + "\n ]"
             for key, rows in golden.items()
         ]
+        lines.append(f' "policies": {json.dumps(policies)}')
         GOLDEN.write_text("{\n" + ",\n".join(lines) + "\n}\n")
     return int(max(worst) > 1e-6)
 

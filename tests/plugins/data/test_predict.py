@@ -101,8 +101,7 @@ def test_predicting_does_not_wait_for_torchvision() -> None:
 
 
 def test_the_plugin_offers_the_command() -> None:
-    (command,) = hub_commands()
-    assert (command.name, command.run) == ("predict", run_predict)
+    assert {command.name: command.run for command in hub_commands()}["predict"] is run_predict
 
 
 def test_a_pipe_gets_tab_separated_lines(folder: Path, capsys: pytest.CaptureFixture) -> None:

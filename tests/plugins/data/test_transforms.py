@@ -6,10 +6,13 @@ import pytest
 import torch
 from hub_data import (
     CenterCropOrPad,
+    MaybePILToTensor,
     MaybeToTensor,
     Normalize,
     Resize,
     ResizeKeepRatio,
+    ToNumpy,
+    ToTensor,
     TrimBorder,
     create_transform,
     interp_mode_to_str,
@@ -85,6 +88,11 @@ def test_steps_do_what_they_say() -> None:
     assert edge.size == (5, 5) and edge.getextrema() == (77, 77)
     tensor = torch.rand(3, 4, 4)
     assert MaybeToTensor()(tensor) is tensor
+    image = picture(5, 4)
+    assert torch.equal(ToTensor()(image), MaybePILToTensor()(image).float())
+    assert ToTensor(torch.float64)(image).dtype == torch.float64
+    assert np.array_equal(ToNumpy()(image), MaybePILToTensor()(image).numpy())
+    assert ToNumpy()(image.convert("L")).shape == (1, 4, 5)
     assert MaybeToTensor()(Image.new("1", (2, 2), 1)).tolist() == [[[1.0, 1.0], [1.0, 1.0]]]
 
 
@@ -97,7 +105,9 @@ def test_normalize_leaves_its_input_alone() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(is_training=True), "training half arrives with a later"),
+        (dict(separate=True), "pass is_training=True"),
+        (dict(naflex=True), "comes with hub's NaFlex family"),
+        (dict(patchify=True), "comes with hub's NaFlex family"),
         (dict(interpolation="cubic"), "'cubic': choose from .*bicubic"),
         (dict(crop_mode="middle"), "'middle': choose from center, squash, border"),
         (dict(crop_pct=-0.5), "crop_pct=-0.5"),
@@ -105,7 +115,7 @@ def test_normalize_leaves_its_input_alone() -> None:
         (dict(input_size=0), "input_size=0"),
         (dict(std=(0.1, 0.0, 0.1)), "no 0 in std"),
         (dict(mean=(0.1, 0.2)), "as many values"),
-        (dict(tf_preprocessing=True), "tf_preprocessing=True is not supported"),
+        (dict(tf_preprocessing=True, interpolation="box"), "bicubic or bilinear, not 'box'"),
     ],
 )
 def test_bad_options_are_named(options: dict, message: str) -> None:

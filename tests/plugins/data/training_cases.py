@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
 from types import ModuleType
 from typing import Any
@@ -30,6 +32,35 @@ def digest(tensor: torch.Tensor) -> dict[str, Any]:
     probes = [round(flat[i].item(), 4) for i in np.linspace(0, len(flat) - 1, 7).astype(int)]
     mean, std = round(flat.mean().item(), 5), round(flat.std().item(), 5)
     return dict(shape=list(tensor.shape), mean=mean, std=std, probes=probes)
+
+
+def policy_digest(data: ModuleType, name: str) -> str:
+    """Return a digest of all operations of a policy: names, probabilities, magnitudes, weights."""
+    if name.startswith("rand"):
+        augment = data.rand_augment_transform(name)
+        weights = augment.choice_weights
+        rows: list[Any] = [augment.ops, [] if weights is None else weights.round(9).tolist()]
+    elif name.startswith("augmix"):
+        rows = [_augmix(data)(name).ops]
+    else:
+        rows = data.auto_augment_policy(name)
+    entries = [
+        [
+            entry
+            if isinstance(entry, float)
+            else (entry.name, float(entry.prob), float(entry.magnitude))
+        ]
+        for row in rows
+        for entry in row
+    ]
+    return hashlib.sha256(json.dumps(entries).encode()).hexdigest()[:16]
+
+
+def _augmix(data: ModuleType) -> Any:
+    """Return `augment_and_mix_transform`, which timm exports from a module only."""
+    return getattr(data, "augment_and_mix_transform", None) or (
+        data.auto_augment.augment_and_mix_transform
+    )
 
 
 def mixed(

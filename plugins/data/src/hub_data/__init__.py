@@ -38,6 +38,12 @@ if TYPE_CHECKING:
         resolve_model_data_config,
     )
     from hub_data.dataset import AugMixDataset, ImageDataset, IterableImageDataset, create_dataset
+    from hub_data.dataset_info import (
+        CustomDatasetInfo,
+        DatasetInfo,
+        DatasetInfoLabelMapper,
+        LabelMappingCoverage,
+    )
     from hub_data.decode import decode_image
     from hub_data.erasing import RandomErasing
     from hub_data.extensions import (
@@ -57,6 +63,8 @@ if TYPE_CHECKING:
         Normalize,
         Resize,
         ResizeKeepRatio,
+        ToNumpy,
+        ToTensor,
         TrimBorder,
         center_crop_or_pad,
         crop_or_pad,
@@ -64,6 +72,7 @@ if TYPE_CHECKING:
         str_to_interp_mode,
         str_to_pil_interp,
     )
+    from hub_data.imagenet_info import ImageNetInfo, imagenet_indices, infer_imagenet_subset
     from hub_data.images import find_images, load_image
     from hub_data.labels import imagenet_labels, label_names
     from hub_data.loader import Loader, MultiEpochsDataLoader
@@ -74,6 +83,7 @@ if TYPE_CHECKING:
     from hub_data.rand_augment import RandAugment, rand_augment_ops, rand_augment_transform
     from hub_data.random_crops import RandomCropOrPad, RandomPad, RandomResizedCropAndInterpolation
     from hub_data.readers import create_reader, list_readers
+    from hub_data.real_labels import RealLabelsImagenet
     from hub_data.samplers import EpochSampler, OrderedDistributedSampler, RepeatAugSampler
     from hub_data.scheduled import ScheduledBatchSampler, ScheduledTransformDataset
     from hub_data.tf_preprocessing import TfPreprocessTransform
@@ -100,12 +110,17 @@ __all__ = [
     "CenterCropOrPad",
     "Classifier",
     "Compose",
+    "CustomDatasetInfo",
     "DamagedSampleError",
+    "DatasetInfo",
+    "DatasetInfoLabelMapper",
     "EpochSampler",
     "FastCollateMixup",
     "FaultReport",
     "ImageDataset",
+    "ImageNetInfo",
     "IterableImageDataset",
+    "LabelMappingCoverage",
     "Loader",
     "LoaderError",
     "MaybePILToTensor",
@@ -121,6 +136,7 @@ __all__ = [
     "RandomErasing",
     "RandomPad",
     "RandomResizedCropAndInterpolation",
+    "RealLabelsImagenet",
     "RepeatAugSampler",
     "Resize",
     "ResizeKeepRatio",
@@ -128,6 +144,8 @@ __all__ = [
     "ScheduledBatchSampler",
     "ScheduledTransformDataset",
     "TfPreprocessTransform",
+    "ToNumpy",
+    "ToTensor",
     "TrimBorder",
     "add_img_extensions",
     "augment_and_mix_transform",
@@ -146,7 +164,9 @@ __all__ = [
     "find_images",
     "get_backend",
     "get_img_extensions",
+    "imagenet_indices",
     "imagenet_labels",
+    "infer_imagenet_subset",
     "interp_mode_to_str",
     "is_img_extension",
     "label_names",
@@ -175,6 +195,9 @@ _MODULES = {
         "OPENAI_CLIP_MEAN OPENAI_CLIP_STD resolve_data_config resolve_model_data_config"
     ),
     "hub_data.dataset": "AugMixDataset ImageDataset IterableImageDataset create_dataset",
+    "hub_data.dataset_info": (
+        "CustomDatasetInfo DatasetInfo DatasetInfoLabelMapper LabelMappingCoverage"
+    ),
     "hub_data.decode": "decode_image",
     "hub_data.erasing": "RandomErasing",
     "hub_data.extensions": (
@@ -184,9 +207,10 @@ _MODULES = {
     "hub_data.faults": "DamagedSampleError FaultReport",
     "hub_data.image_steps": (
         "CenterCropOrPad Compose MaybePILToTensor MaybeToTensor Normalize Resize "
-        "ResizeKeepRatio TrimBorder center_crop_or_pad crop_or_pad interp_mode_to_str "
-        "str_to_interp_mode str_to_pil_interp"
+        "ResizeKeepRatio ToNumpy ToTensor TrimBorder center_crop_or_pad crop_or_pad "
+        "interp_mode_to_str str_to_interp_mode str_to_pil_interp"
     ),
+    "hub_data.imagenet_info": "ImageNetInfo imagenet_indices infer_imagenet_subset",
     "hub_data.images": "find_images load_image",
     "hub_data.labels": "imagenet_labels label_names",
     "hub_data.loader": "Loader MultiEpochsDataLoader",
@@ -197,6 +221,7 @@ _MODULES = {
     "hub_data.rand_augment": "RandAugment rand_augment_ops rand_augment_transform",
     "hub_data.random_crops": "RandomCropOrPad RandomPad RandomResizedCropAndInterpolation",
     "hub_data.readers": "create_reader list_readers",
+    "hub_data.real_labels": "RealLabelsImagenet",
     "hub_data.samplers": "EpochSampler OrderedDistributedSampler RepeatAugSampler",
     "hub_data.scheduled": "ScheduledBatchSampler ScheduledTransformDataset",
     "hub_data.tf_preprocessing": "TfPreprocessTransform",

@@ -63,23 +63,20 @@ def decode_image(
 
 def _read(source: str | Path | bytes | BinaryIO, whole: bool) -> Image.Image | NDArray[np.generic]:
     """Return the image in a file; `whole`: with all channels, where PIL would leave some out."""
+    if isinstance(source, str | os.PathLike):
+        with open(source, "rb") as file:
+            return _read(file, whole)
     if isinstance(source, bytes):
         source = io.BytesIO(source)
     try:
         image = Image.open(source)
     except UnidentifiedImageError as error:
         return _read_without_pil(source, error)
-    try:
-        if whole and image.format == "TIFF":
-            tags = getattr(image, "tag_v2", {})
-            if tags.get(_SAMPLES_PER_PIXEL, 1) > len(image.getbands()):
-                return _read_without_pil(source, OSError("a TIFF file of unusual channels"))
-        image.load()
-    finally:
-        if isinstance(source, str | os.PathLike):
-            fp, image.fp = getattr(image, "fp", None), None
-            if fp is not None:
-                fp.close()
+    if whole and image.format == "TIFF":
+        tags = getattr(image, "tag_v2", {})
+        if tags.get(_SAMPLES_PER_PIXEL, 1) > len(image.getbands()):
+            return _read_without_pil(source, OSError("a TIFF file of unusual channels"))
+    image.load()
     return image
 
 
@@ -121,13 +118,8 @@ def _from_array(array: NDArray[np.generic]) -> Image.Image | NDArray[np.generic]
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
-def _read_without_pil(
-    source: str | Path | BinaryIO, error: OSError
-) -> Image.Image | NDArray[np.generic]:
+def _read_without_pil(source: BinaryIO, error: OSError) -> Image.Image | NDArray[np.generic]:
     """Read what PIL does not know: arrays of numpy, and TIFF files of unusual channels."""
-    if isinstance(source, str | os.PathLike):
-        with open(source, "rb") as file:
-            return _read_without_pil(file, error)
     source.seek(0)
     start = source.read(6)
     source.seek(0)

@@ -77,7 +77,8 @@ class Faults:
         self.on_error = on_error
         self.max_consecutive = max_consecutive
         # Row of a process: how many were damaged, then the indices of the first of them.
-        self._table = torch.zeros(_ROWS, 1 + _REMEMBERED, dtype=torch.int64).share_memory_()
+        self._table = torch.zeros(_ROWS, 1 + _REMEMBERED, dtype=torch.int64)
+        self._table.share_memory_()  # type: ignore[no-untyped-call]
         self._in_a_row = 0
         self._lock = threading.Lock()
 
@@ -106,7 +107,7 @@ class Faults:
         Raises:
             DamagedSampleError: the policy is to raise, or too many in a row are damaged.
         """
-        for attempt in range(max(1, self.max_consecutive)):
+        for attempt in range(self.max_consecutive):
             current = (index + attempt) % length
             try:
                 sample = load(current)
@@ -119,7 +120,10 @@ class Faults:
             else:
                 self.passed()
                 return sample
-        raise AssertionError("note() raises before this many attempts")
+        # Where threads share this account, `note` may have been told of others in between.
+        raise DamagedSampleError(
+            f"{self.max_consecutive} samples in a row, from {name(index)} on, could not be read"
+        )
 
     def passed(self) -> None:
         """Say that a sample could be read: the damaged ones before it were no series."""

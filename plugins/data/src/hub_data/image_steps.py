@@ -220,6 +220,33 @@ class MaybeToTensor:
 
 
 @dataclass(frozen=True)
+class ToNumpy:
+    """Turn an image into an array."""
+
+    def __call__(self, image: Image.Image) -> np.ndarray:
+        """Return (C, H, W), uint8."""
+        pixels = np.array(image, dtype=np.uint8)
+        if pixels.ndim == 2:
+            pixels = pixels[:, :, None]
+        return pixels.transpose(2, 0, 1)  # (H, W, C) -> (C, H, W)
+
+
+@dataclass(frozen=True)
+class ToTensor:
+    """Turn an image into a tensor of its values, not scaled.
+
+    Args:
+        dtype: type of the tensor.
+    """
+
+    dtype: torch.dtype = torch.float32
+
+    def __call__(self, image: Image.Image) -> torch.Tensor:
+        """Return (C, H, W), 0 to 255 for 8-bit images."""
+        return MaybePILToTensor()(image).to(self.dtype)
+
+
+@dataclass(frozen=True)
 class Normalize:
     """Subtract the mean and divide by the standard deviation, channel by channel.
 

@@ -32,6 +32,10 @@ class Rectangle(NamedTuple):
     left: int
     right: int
 
+    def of(self, images: torch.Tensor) -> torch.Tensor:
+        """Return this part of (..., H, W), as a view."""
+        return images[..., self.top : self.bottom, self.left : self.right]
+
 
 class Mixup:
     """Mix the images of a batch, and their labels.
@@ -126,21 +130,21 @@ class Mixup:
             images.lerp_(images.flip(0), 1.0 - lam)
             return lam
         box, lam = self._rectangle(images.shape, lam)
-        inside = images[..., box.top : box.bottom, box.left : box.right]
+        inside = box.of(images)
         inside.copy_(inside.flip(0))
         return lam
 
     def _mix_each(self, images: torch.Tensor) -> torch.Tensor:
         lams, boxes = self._draw_each(len(images), images.shape)
-        partners = images.flip(0)
-        for i, box in boxes.items():
-            rows, columns = slice(box.top, box.bottom), slice(box.left, box.right)
-            images[i, :, rows, columns] = partners[i, :, rows, columns]
         share = 1.0 - lams
         share[list(boxes)] = 0.0
+        # Taken before anything is written: the partner of one image is another's.
+        parts = {i: box.of(images[-1 - i]).clone() for i, box in boxes.items()}
         if share.any():
             weight = torch.from_numpy(share).to(images)
-            images.lerp_(partners, weight.view(-1, 1, 1, 1))
+            images.lerp_(images.flip(0), weight.view(-1, 1, 1, 1))
+        for i, box in boxes.items():
+            box.of(images[i]).copy_(parts[i])
         return torch.from_numpy(lams).to(images).unsqueeze(1)
 
     def _draw_batch(self) -> tuple[float, bool]:
@@ -207,23 +211,32 @@ class FastCollateMixup(Mixup):
         _check_samples(images)
         targets = default_collate([sample[1] for sample in batch])
         if self.mode == "batch":
-            lam, cut = self._draw_batch()
-            box = None
-            if cut and lam != 1.0:
-                box, lam = self._rectangle(images[0].shape, lam)
-            mixed = [_mix(a, b, lam, box) for a, b in zip(images, images[::-1], strict=True)]
-            return torch.stack(mixed), self._targets(targets, lam)
+            return self._collate_alike(images, targets)
         half = self.mode == "half"
         if half and len(batch) % 2:
             raise ValueError(f"mode='half' needs batches of even size and got {len(batch)} samples")
         count = len(batch) // 2 if half else len(batch)
         lams, boxes = self._draw_each(count, images[0].shape)
-        mixed = [
-            _mix(images[i], images[-1 - i], float(lams[i]), boxes.get(i)) for i in range(count)
-        ]
+        mix = _Blender(images)
+        mixed = torch.empty((count, *images[0].shape), dtype=torch.uint8)
+        for i in range(count):
+            mix(mixed[i], i, float(lams[i]), boxes.get(i))
         shares = np.concatenate([lams, np.ones(len(batch) - count, np.float32)])
         labels = self._targets(targets, torch.from_numpy(shares).unsqueeze(1))
-        return torch.stack(mixed), labels[:count]
+        return mixed, labels[:count]
+
+    def _collate_alike(
+        self, images: list[torch.Tensor], targets: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        lam, cut = self._draw_batch()
+        box = None
+        if cut and lam != 1.0:
+            box, lam = self._rectangle(images[0].shape, lam)
+        mix = _Blender(images)
+        mixed = torch.empty((len(images), *images[0].shape), dtype=torch.uint8)
+        for i, into in enumerate(mixed):
+            mix(into, i, lam, box)
+        return mixed, self._targets(targets, lam)
 
 
 def one_hot(
@@ -350,18 +363,25 @@ def cutmix_bbox_and_lam(
     return box, 1.0 - (bottom - top) * (right - left) / float(img_shape[-2] * img_shape[-1])
 
 
-def _mix(
-    image: torch.Tensor, partner: torch.Tensor, lam: float, box: Rectangle | None
-) -> torch.Tensor:
-    """Return 8-bit `image` with its share `lam` of `partner`, or with its part in `box`."""
-    if box is not None:
-        mixed = image.clone()
-        rows, columns = slice(box.top, box.bottom), slice(box.left, box.right)
-        mixed[:, rows, columns] = partner[:, rows, columns]
-        return mixed
-    if lam == 1.0:
-        return image
-    return (image.float() * lam).add_(partner.float() * (1.0 - lam)).round_().to(torch.uint8)
+class _Blender:
+    """Mixes 8-bit images with those opposite to them, in two buffers that stay in the cache."""
+
+    def __init__(self, images: Sequence[torch.Tensor]) -> None:
+        self.images = images
+        self.own, self.other = torch.empty((2, *images[0].shape))
+
+    def __call__(self, into: torch.Tensor, i: int, lam: float, box: Rectangle | None) -> None:
+        """Write image `i` with its share `lam`, or with another part in `box`, to `into`."""
+        image, partner = self.images[i], self.images[-1 - i]
+        if box is not None:
+            into.copy_(image)
+            box.of(into).copy_(box.of(partner))
+        elif lam == 1.0:
+            into.copy_(image)
+        else:
+            self.own.copy_(image).mul_(lam)
+            self.other.copy_(partner).mul_(1.0 - lam)
+            into.copy_(self.own.add_(self.other).round_())
 
 
 def _check_samples(images: Sequence[torch.Tensor]) -> None:

@@ -26,6 +26,7 @@ from hub_data.config import resolve_model_data_config
 from hub_data.image_steps import Compose
 from hub_data.images import Found, find_images, load_image
 from hub_data.labels import label_names
+from hub_data.preprocessing import with_channels
 from hub_data.transforms import create_transform
 
 MANY = 16  # images from which on a progress bar is worth its line
@@ -87,11 +88,8 @@ class Classifier:
         self.in_chans = getattr(self.model, "in_chans", config["input_size"][0])
         if self.in_chans not in (1, 3):
             raise HubError(f"{model} takes {self.in_chans} channels; image files give 1 or 3")
-        for name in ("mean", "std"):  # of RGB weights that were fitted to grey images
-            values = config[name]
-            if len(values) != self.in_chans:
-                config[name] = (sum(values) / len(values),) * self.in_chans
-        self.transform = cast(Compose, create_transform(**config))
+        fitted = with_channels(config, self.in_chans)
+        self.transform = cast(Compose, create_transform(**fitted))
         self.names = label_names(self.model)
 
     def prepare(self, path: str) -> torch.Tensor | str:

@@ -22,7 +22,7 @@ from hub_data.readers.indexed import IndexedReader, Samples, class_index, natura
 _logger = logging.getLogger(__name__)
 
 SPLITS = (("train", "training"), ("val", "valid", "validation", "eval", "evaluation"))
-_OTHER_SPLITS = ("test", "testing")
+ALL_SPLITS = (*SPLITS[0], *SPLITS[1], "test", "testing")
 
 
 class FolderReader(IndexedReader):
@@ -56,16 +56,20 @@ class FolderReader(IndexedReader):
         if not os.path.isdir(self.root):
             raise FileNotFoundError(f"there is no folder {self.root!r}")
         extensions = set(input_key.lower().split(";")) if input_key else set(get_img_extensions())
-        found = sorted(_images(self.root, extensions), key=lambda p: (natural_key(p), p))
+        found = _sorted_by_name(_images(self.root, extensions))
         if not found:
             raise ValueError(
                 f"no image in {self.root!r} or below: looked for {' '.join(sorted(extensions))}; "
                 "add_img_extensions or input_key='.ext' name others"
             )
-        labels = [os.path.basename(os.path.dirname(path)) for path in found]
+        labels = [os.path.basename(folder) for folder, _ in found]
         self.class_to_idx = load_class_map(class_map, root) if class_map else class_index(labels)
         known = self.class_to_idx
-        kept = [(p, label) for p, label in zip(found, labels, strict=True) if label in known]
+        kept = [
+            (f"{folder}{os.sep}{name}" if folder else name, label)
+            for (folder, name), label in zip(found, labels, strict=True)
+            if label in known
+        ]
         if not kept:
             raise ValueError(
                 f"no image in {self.root!r} is of a class of the class map: it has "
@@ -114,8 +118,7 @@ def search_split(root: str | Path, split: str) -> str:
         if name and os.path.exists(path := os.path.join(root, name)):
             return path
     there = sorted(entry.name for entry in os.scandir(root) if _is_visible_folder(entry))
-    others = {name for names in (*SPLITS, _OTHER_SPLITS) for name in names}
-    if split and there and others.issuperset(there):
+    if split and there and set(ALL_SPLITS).issuperset(there):
         raise FileNotFoundError(
             f"{os.fspath(root)!r} holds {', '.join(there)} and no split {split!r}"
             f"{did_you_mean(split, there)} search_split=False reads it as one data set"
@@ -131,25 +134,38 @@ def _is_visible_folder(entry: os.DirEntry[str]) -> bool:
     return not entry.name.startswith(".") and entry.is_dir()
 
 
-def _images(root: str, extensions: Collection[str]) -> Iterator[str]:
-    """Yield the paths below `root` of files that have one of `extensions`."""
+def _sorted_by_name(found: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return (folder, name) pairs in the natural order of their paths."""
+    keys: dict[str, str] = {"": ""}
+
+    def key(image: tuple[str, str]) -> tuple[str, str, str]:
+        folder, name = image
+        if folder not in keys:
+            keys[folder] = natural_key(folder) + os.sep
+        return keys[folder] + natural_key(name), folder, name
+
+    return sorted(found, key=key)
+
+
+def _images(root: str, extensions: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield (folder below `root`, name) of the files that have one of `extensions`."""
     waiting: list[tuple[str, tuple[str, ...]]] = [("", ())]
     while waiting:
         folder, crossed = waiting.pop()
         with os.scandir(os.path.join(root, folder)) as entries:
             for entry in entries:
-                path = os.path.join(folder, entry.name)
-                if entry.name.startswith("."):
+                name = entry.name
+                if name.startswith("."):
                     continue
-                if os.path.splitext(entry.name)[1].lower() in extensions and entry.is_file():
-                    yield path
+                if name[name.rfind(".") :].lower() in extensions and entry.is_file():
+                    yield folder, name
                 elif entry.is_dir():
                     way = crossed
                     if entry.is_symlink():
                         way = (*crossed, os.path.realpath(os.path.join(root, folder)))
                         if _leads_back(os.path.realpath(entry.path), way):
                             continue
-                    waiting.append((path, way))
+                    waiting.append((os.path.join(folder, name), way))
 
 
 def _leads_back(target: str, way: tuple[str, ...]) -> bool:
