@@ -3,6 +3,7 @@ import logging
 import os
 import random
 import signal
+import tarfile
 import threading
 import time
 from pathlib import Path
@@ -26,7 +27,7 @@ from hub_data import (
 )
 from hub_data.recipe import Recipe
 from hub_data.workers import NoWorkers, Processes, Threads
-from pictures import folder
+from pictures import folder, jpeg
 from PIL import Image
 from torch.utils.data import Dataset, IterableDataset
 
@@ -94,6 +95,21 @@ def test_who_makes_the_batches_does_not_show(make, options: dict) -> None:
     assert alone[0].shape == (12, 3, 24, 24)
 
 
+def test_threads_read_archives_and_tables_as_one_reader_does(
+    make, root: Path, tmp_path: Path
+) -> None:
+    with tarfile.open(tmp_path / "images.tar", "w") as archive:
+        archive.add(root, ".")
+    rows = [f"{path.relative_to(root)},{path.parent.name}" for path in sorted(root.rglob("*.jpg"))]
+    (tmp_path / "table.csv").write_text("\n".join(["path,label", *rows]))
+    want = everything(make())
+    table = create_dataset(f"csv:{tmp_path / 'table.csv'}", root)
+    for dataset in (create_dataset("", tmp_path / "images.tar"), table):
+        loader = make(dataset, num_workers=3)
+        assert type(loader.workers) is Threads
+        assert equal(want, everything(loader))
+
+
 def test_workers_are_threads_where_that_is_known_to_be_safe(make, root: Path) -> None:
     def kind(**options) -> type:
         return type(make(**options).workers)
@@ -157,6 +173,14 @@ def test_epochs_differ_and_a_pass_that_is_left_counts(make) -> None:
     assert equal(first, everything(loader))
     loader.sampler.set_epoch(2)
     assert equal(third, everything(loader))
+
+
+def test_the_same_picture_is_never_augmented_twice_the_same(make, tmp_path: Path) -> None:
+    for number in range(12):
+        (tmp_path / f"{number}.jpg").write_bytes(jpeg(60, 50))
+    loader = make(create_dataset("", tmp_path), **TRAINING | dict(re_prob=0.0))
+    images = torch.cat([everything(loader)[0], everything(loader)[0]])
+    assert len({image.numpy().tobytes() for image in images}) == 24
 
 
 def test_without_a_seed_torchs_generator_decides(make) -> None:
