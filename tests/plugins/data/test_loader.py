@@ -3,6 +3,7 @@ import logging
 import os
 import random
 import signal
+import tarfile
 import threading
 import time
 from pathlib import Path
@@ -26,7 +27,7 @@ from hub_data import (
 )
 from hub_data.recipe import Recipe
 from hub_data.workers import NoWorkers, Processes, Threads
-from pictures import folder
+from pictures import folder, jpeg
 from PIL import Image
 from torch.utils.data import Dataset, IterableDataset
 
@@ -94,6 +95,21 @@ def test_who_makes_the_batches_does_not_show(make, options: dict) -> None:
     assert alone[0].shape == (12, 3, 24, 24)
 
 
+def test_threads_read_archives_and_tables_as_one_reader_does(
+    make, root: Path, tmp_path: Path
+) -> None:
+    with tarfile.open(tmp_path / "images.tar", "w") as archive:
+        archive.add(root, ".")
+    rows = [f"{path.relative_to(root)},{path.parent.name}" for path in sorted(root.rglob("*.jpg"))]
+    (tmp_path / "table.csv").write_text("\n".join(["path,label", *rows]))
+    want = everything(make())
+    table = create_dataset(f"csv:{tmp_path / 'table.csv'}", root)
+    for dataset in (create_dataset("", tmp_path / "images.tar"), table):
+        loader = make(dataset, num_workers=3)
+        assert type(loader.workers) is Threads
+        assert equal(want, everything(loader))
+
+
 def test_workers_are_threads_where_that_is_known_to_be_safe(make, root: Path) -> None:
     def kind(**options) -> type:
         return type(make(**options).workers)
@@ -157,6 +173,14 @@ def test_epochs_differ_and_a_pass_that_is_left_counts(make) -> None:
     assert equal(first, everything(loader))
     loader.sampler.set_epoch(2)
     assert equal(third, everything(loader))
+
+
+def test_the_same_picture_is_never_augmented_twice_the_same(make, tmp_path: Path) -> None:
+    for number in range(12):
+        (tmp_path / f"{number}.jpg").write_bytes(jpeg(60, 50))
+    loader = make(create_dataset("", tmp_path), **TRAINING | dict(re_prob=0.0))
+    images = torch.cat([everything(loader)[0], everything(loader)[0]])
+    assert len({image.numpy().tobytes() for image in images}) == 24
 
 
 def test_without_a_seed_torchs_generator_decides(make) -> None:
@@ -257,7 +281,7 @@ def test_an_error_of_a_sample_ends_the_epoch_and_is_shown(make, num_workers: int
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_labels_out_of_range_are_named(make, num_workers: int) -> None:
     loader = make(Pictures(label=10), num_workers=num_workers, num_classes=10)
-    with pytest.raises(ValueError, match="sample 0 has the label 10, .*num_classes=10: labels go"):
+    with pytest.raises(ValueError, match=r"sample 0 has the label 10, .*num_classes=10: labels go"):
         list(loader)
     everything(make(Pictures(label=-1), num_classes=10))
 
@@ -265,7 +289,7 @@ def test_labels_out_of_range_are_named(make, num_workers: int) -> None:
 def test_a_killed_worker_is_reported_and_nothing_hangs(make) -> None:
     loader = make(Pictures(die_at=5), num_workers=2)
     started = time.monotonic()
-    with pytest.raises(LoaderError, match="a worker process of the loader ended: .*out of memory"):
+    with pytest.raises(LoaderError, match=r"a worker process of the loader ended: .*out of memory"):
         list(loader)
     assert time.monotonic() - started < 60
 
@@ -340,6 +364,21 @@ def test_threads_leave_the_number_of_torchs_threads_alone(make) -> None:
         torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize(("num_workers", "kind"), KINDS)
+def test_each_batch_has_one_of_several_sizes(make, num_workers: int, kind: str) -> None:
+    options = TRAINING | dict(input_size_choices=[16, (3, 24, 20)], batch_size_choices=[3, 2])
+    loader = make(**options, num_workers=num_workers, workers_as=kind)
+    first = list(loader)
+    shapes = [tuple(images.shape) for images, _ in first]
+    assert set(shapes) == {(3, 3, 16, 16), (2, 3, 24, 20)} and len(loader) == len(shapes)
+    list(itertools.islice(loader, 2))
+    resumed = make(**options)
+    resumed.load_state_dict(loader.state_dict())
+    loader.set_epoch(1)
+    want = list(loader)[2:]
+    assert all(equal(a, b) for a, b in zip(want, resumed, strict=True))
+
+
 class Stream(IterableDataset):
     transform = None
 
@@ -385,6 +424,7 @@ def test_prefetching_wraps_any_loader() -> None:
         (dict(backend="quick"), "unknown backend 'quick'"),
         (dict(num_aug_repeats=3), "needs distributed=True"),
         (dict(num_aug_splits=2, is_training=True), "need both, AugMixDataset"),
+        (dict(input_size_choices=[16]), "input_size_choices does not go with is_training=False"),
         (dict(batch_size=13, is_training=True), "12 samples make no batch of batch_size=13"),
         (dict(worker_seeding="some", num_workers=1), "worker_seeding='some'"),
     ],

@@ -5,7 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from hub_data import EpochSampler, OrderedDistributedSampler, RepeatAugSampler
+from hub_data import (
+    EpochSampler,
+    OrderedDistributedSampler,
+    RepeatAugSampler,
+    ScheduledBatchSampler,
+)
 from hub_data.draws import mix, numpy_draws, python_draws, seeded, torch_generator
 
 
@@ -93,3 +98,54 @@ def test_neighbouring_seeds_are_unrelated() -> None:
     assert len(seeds) == 1600 and mix(1, 2) != mix(2, 1)
     bits = np.array([[s >> k & 1 for k in range(64)] for s in seeds]).mean(0)
     assert np.abs(bits - 0.5).max() < 0.06
+
+
+def test_scheduled_batches_use_each_sample_once_and_agree_between_ranks() -> None:
+    ranks = [
+        ScheduledBatchSampler(EpochSampler(range(100), shuffle=True, seed=rank), (4, 7, 9), seed=2)
+        for rank in (0, 1)
+    ]
+    batches = [list(rank) for rank in ranks]
+    places = [[(len(batch), batch[0][1]) for batch in rank] for rank in batches]
+    assert places[0] == places[1] and all((4, 7, 9)[c] == size for size, c in places[0])
+    samples = [sample for batch in batches[0] for sample, _ in batch]
+    assert len(samples) == len(set(samples)) > 96 and len(ranks[0]) == len(batches[0])
+    ranks[0].set_epoch(1)
+    assert [len(batch) for batch in ranks[0]] != [size for size, _ in places[0]]
+    all_used = ScheduledBatchSampler(range(100), (7, 9), drop_last=False)
+    assert sum(map(len, all_used)) == 100
+
+
+def test_a_progressive_schedule_goes_from_the_first_size_to_the_last() -> None:
+    sampler = ScheduledBatchSampler(
+        range(80), (8, 4), choice_schedule="progressive", schedule_epochs=5, schedule_random_mix=0.0
+    )
+    chosen = []
+    for epoch in range(5):
+        sampler.set_epoch(epoch)
+        assert sampler.choice_weights_for_epoch(epoch).sum() == pytest.approx(1)
+        chosen.append(np.mean([batch[0][1] for batch in sampler]))
+    assert chosen[0] < 0.5 < chosen[-1] and len(list(sampler)) == len(sampler)
+    fixed = ScheduledBatchSampler(range(5), (4,), num_batches=7)
+    assert [len(batch) for batch in fixed] == [4] * 7
+    far = ScheduledBatchSampler(
+        range(50), (2,) * 3, [0, 0, 1], choice_schedule="progressive", schedule_epochs=9,
+        schedule_spread=0.01,
+    )  # fmt: skip
+    assert far.choice_weights_for_epoch(0).tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(batch_sizes=()), "give one or more"),
+        (dict(choice_weights=[1, -1]), "none below 0"),
+        (dict(choice_schedule="sudden"), "'sudden': choose from constant, progressive"),
+        (dict(choice_schedule="progressive"), "needs schedule_epochs"),
+        (dict(schedule_random_mix=2), "schedule_random_mix=2 within"),
+        (dict(batch_sizes=(50, 60)), "20 samples make no batch"),
+    ],
+)
+def test_impossible_schedules_are_named(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ScheduledBatchSampler(range(20), **(dict(batch_sizes=(2, 3)) | options))

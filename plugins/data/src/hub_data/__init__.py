@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     from hub_data.readers import create_reader, list_readers
     from hub_data.real_labels import RealLabelsImagenet
     from hub_data.samplers import EpochSampler, OrderedDistributedSampler, RepeatAugSampler
+    from hub_data.scheduled import ScheduledBatchSampler, ScheduledTransformDataset
     from hub_data.tf_preprocessing import TfPreprocessTransform
     from hub_data.transforms import create_transform
     from hub_data.workers import LoaderError
@@ -140,6 +141,8 @@ __all__ = [
     "Resize",
     "ResizeKeepRatio",
     "Result",
+    "ScheduledBatchSampler",
+    "ScheduledTransformDataset",
     "TfPreprocessTransform",
     "ToNumpy",
     "ToTensor",
@@ -220,6 +223,7 @@ _MODULES = {
     "hub_data.readers": "create_reader list_readers",
     "hub_data.real_labels": "RealLabelsImagenet",
     "hub_data.samplers": "EpochSampler OrderedDistributedSampler RepeatAugSampler",
+    "hub_data.scheduled": "ScheduledBatchSampler ScheduledTransformDataset",
     "hub_data.tf_preprocessing": "TfPreprocessTransform",
     "hub_data.transforms": "create_transform",
     "hub_data.workers": "LoaderError",

@@ -146,6 +146,7 @@ class Loader(Passes):
         workers: make the batches.
         seed: of everything that is drawn.
         collate_fn: for whom asks, and to switch its mixing; the workers have it.
+        batch_sampler: gives the samples of each batch; None for `batch_size` at a time.
         endless: begin the next epoch while the last batches of one are used.
         distributed: faults are counted over all ranks, which then all have to end their epochs.
     """
@@ -160,6 +161,7 @@ class Loader(Passes):
         workers: Workers,
         seed: int,
         collate_fn: Any = None,
+        batch_sampler: Any = None,
         endless: bool = False,
         distributed: bool = False,
     ) -> None:
@@ -172,7 +174,7 @@ class Loader(Passes):
             distributed=distributed,
         )
         self.workers, self.drop_last, self.endless = workers, drop_last, endless
-        self.batch_sampler = BatchSampler(sampler, batch_size, drop_last)
+        self.batch_sampler = batch_sampler or BatchSampler(sampler, batch_size, drop_last)
         self._stream: Iterator[Batch] | None = None
 
     def __len__(self) -> int:
@@ -198,6 +200,11 @@ class Loader(Passes):
 
     def _num_samples(self) -> int:
         return len(self.sampler)
+
+    def _tell(self, epoch: int) -> None:
+        super()._tell(epoch)
+        if hasattr(self.batch_sampler, "set_epoch"):
+            self.batch_sampler.set_epoch(epoch)
 
     def _batches(self) -> Iterable[Batch]:
         if not self.endless:

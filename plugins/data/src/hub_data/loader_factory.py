@@ -19,6 +19,7 @@ from hub_data.loader import Loader, StreamLoader
 from hub_data.prefetch import PrefetchLoader, per_channel
 from hub_data.recipe import Recipe
 from hub_data.samplers import EpochSampler, OrderedDistributedSampler, RepeatAugSampler
+from hub_data.scheduled import ScheduledBatchSampler, ScheduledTransformDataset
 from hub_data.transforms import create_transform
 from hub_data.workers import NoWorkers, Processes, Streaming, Threads, Workers, seeding
 
@@ -65,6 +66,15 @@ def create_loader(  # noqa: D417 (what create_transform describes is not describ
     persistent_workers: bool = True,
     worker_seeding: str | Callable[[Any], int] = "all",
     tf_preprocessing: bool = False,
+    input_size_choices: Sequence[int | Sequence[int]] | None = None,
+    batch_size_choices: Sequence[int] | None = None,
+    batch_choice_weights: Sequence[float] | None = None,
+    batch_choice_seed: int = 0,
+    batch_choice_schedule: str = "constant",
+    batch_schedule_epochs: int | None = None,
+    batch_schedule_spread: float = 0.65,
+    batch_schedule_random_mix: float = 0.1,
+    num_batches: int | None = None,
     *,
     backend: str | None = None,
     workers_as: str = "auto",
@@ -74,7 +84,7 @@ def create_loader(  # noqa: D417 (what create_transform describes is not describ
 ) -> PrefetchLoader | Loader | StreamLoader:
     """Return a loader of batches (images, targets), and set the transform of `dataset`.
 
-    The arguments up to `tf_preprocessing` are timm's; those that are not described here are those
+    The arguments up to `num_batches` are timm's; those that are not described here are those
     of `create_transform`. A pass over the loader is an epoch. `state_dict` and `load_state_dict`
     save its place and take it up again, exactly.
 
@@ -105,6 +115,15 @@ def create_loader(  # noqa: D417 (what create_transform describes is not describ
         persistent_workers: keep the workers between epochs.
         worker_seeding: what worker processes seed besides: "all" global generators, "part" (not
             numpy's), or a function from torch's worker info to a seed, then once per worker.
+        input_size_choices: sizes of which each batch has one, see `ScheduledBatchSampler`.
+        batch_size_choices: samples per batch for each of them; `batch_size` if None.
+        batch_choice_weights: how often each is chosen.
+        batch_choice_seed: of the choices.
+        batch_choice_schedule: "constant", or "progressive" from the first size to the last.
+        batch_schedule_epochs: epochs from the first to the last.
+        batch_schedule_spread: see `ScheduledBatchSampler`, as the next.
+        batch_schedule_random_mix: share of batches whose size is any of them.
+        num_batches: batches in an epoch, with `input_size_choices`.
         backend: "exact" or "fast"; None for exact in evaluation and fast in training.
         workers_as: "threads", "processes", or "auto": threads where data set, transform and
             collation are known to be safe in them.
@@ -121,8 +140,14 @@ def create_loader(  # noqa: D417 (what create_transform describes is not describ
     chosen = get_backend(backend, is_training=is_training)
     transform = {name: arguments[name] for name in _OF_THE_TRANSFORM}
     transform["re_num_splits"] = (num_aug_splits or 2) if re_split else 0
-    dataset.transform = create_transform(**transform, separate=num_aug_splits > 0)
     _decode_by(dataset, chosen)
+    if input_size_choices is None:
+        dataset.transform = create_transform(**transform, separate=num_aug_splits > 0)
+    else:
+        sizes = [_with_channels(size, len(mean)) for size in input_size_choices]
+        transforms: Any = [create_transform(**(transform | dict(input_size=s))) for s in sizes]
+        dataset.transform = None
+        arguments["dataset"] = dataset = ScheduledTransformDataset(dataset, transforms)
     if is_stream and hasattr(dataset, "set_loader_cfg"):
         dataset.set_loader_cfg(num_workers=num_workers)
     if seed is None:
@@ -213,6 +238,7 @@ def _map_loader(arguments: Mapping[str, Any], target: _Target, seed: int) -> Loa
         sampler=sampler,
         batch_size=arguments["batch_size"],
         drop_last=is_training,
+        batch_sampler=_batch_sampler(sampler, arguments),
         workers=_workers(recipe, arguments, target.device, own and is_thread_safe(dataset)),
         seed=seed,
         collate_fn=collate_fn,
@@ -278,6 +304,23 @@ def _sampler(arguments: Mapping[str, Any], seed: int) -> Any:
     return DistributedSampler(dataset)
 
 
+def _batch_sampler(sampler: Any, arguments: Mapping[str, Any]) -> ScheduledBatchSampler | None:
+    choices = arguments["input_size_choices"]
+    if choices is None:
+        return None
+    return ScheduledBatchSampler(
+        sampler,
+        arguments["batch_size_choices"] or [arguments["batch_size"]] * len(choices),
+        arguments["batch_choice_weights"],
+        arguments["batch_choice_seed"],
+        num_batches=arguments["num_batches"],
+        choice_schedule=arguments["batch_choice_schedule"],
+        schedule_epochs=arguments["batch_schedule_epochs"],
+        schedule_spread=arguments["batch_schedule_spread"],
+        schedule_random_mix=arguments["batch_schedule_random_mix"],
+    )
+
+
 def _check(arguments: Mapping[str, Any], is_stream: bool) -> None:
     for name, least in dict(batch_size=1, num_workers=0).items():
         if arguments[name] < least:
@@ -291,12 +334,36 @@ def _check(arguments: Mapping[str, Any], is_stream: bool) -> None:
             "num_aug_repeats shows a sample to several ranks at once: it needs distributed=True "
             "and a data set with access by index"
         )
+    _check_choices(arguments, is_stream)
     splits = arguments["num_aug_splits"]
     if (splits > 0) != isinstance(arguments["dataset"], AugMixDataset):
         raise ValueError(
             f"num_aug_splits={splits} with a {type(arguments['dataset']).__name__}: AugMix splits "
             "need both, AugMixDataset(dataset, num_splits=N) and num_aug_splits=N"
         )
+
+
+def _check_choices(arguments: Mapping[str, Any], is_stream: bool) -> None:
+    sizes, batch_sizes = arguments["input_size_choices"], arguments["batch_size_choices"]
+    if sizes is None:
+        return
+    if batch_sizes is not None and len(batch_sizes) != len(sizes):
+        raise ValueError(f"{len(sizes)} input_size_choices and {len(batch_sizes)} batch sizes")
+    for name, against in dict(
+        is_training=not arguments["is_training"],
+        num_aug_splits=arguments["num_aug_splits"],
+        use_multi_epochs_loader=arguments["use_multi_epochs_loader"],
+    ).items():
+        if against:
+            raise ValueError(f"input_size_choices does not go with {name}={arguments[name]}")
+    if is_stream or not sizes:
+        raise ValueError("input_size_choices needs a size, and a data set with access by index")
+
+
+def _with_channels(size: int | Sequence[int], channels: int) -> tuple[int, ...]:
+    """Return (channels, height, width) of a size."""
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    return sides if len(sides) == 3 else (channels, *sides)
 
 
 def _decode_by(dataset: Any, backend: Backend) -> None:
@@ -310,7 +377,7 @@ def _decode_by(dataset: Any, backend: Backend) -> None:
 
 def is_thread_safe(dataset: Any) -> bool:
     """Return whether several threads may read the data set at once, as far as known."""
-    if type(dataset) is AugMixDataset:
+    if type(dataset) in (AugMixDataset, ScheduledTransformDataset):
         dataset = dataset.dataset
     reader = getattr(dataset, "reader", None)
     return type(dataset) is ImageDataset and bool(getattr(reader, "thread_safe", False))
@@ -318,6 +385,8 @@ def is_thread_safe(dataset: Any) -> bool:
 
 def _draws_by_itself(dataset: Any, collate_fn: Any) -> bool:
     """Return whether all that is drawn for samples comes from `hub_data.draws`."""
+    if isinstance(dataset, ScheduledTransformDataset):
+        dataset = dataset.dataset
     if type(dataset) not in (ImageDataset, AugMixDataset):
         return False
     return collate_fn is None or type(collate_fn).__module__.startswith("hub_data.")

@@ -225,9 +225,9 @@ class Job:
         if not recipe.own_draws:
             _seed_everything(mix(self.request.seed, row), recipe.seed_numpy)
         dataset = recipe.dataset
-        if not hasattr(dataset, "__getitems__"):
-            return dataset[index]
         try:
+            if not hasattr(dataset, "__getitems__"):
+                return dataset[index]
             (sample,) = dataset.__getitems__([index])
         except DamagedSampleError:
             if _policy(dataset) != "skip":

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any, Protocol
 
 import torch
@@ -107,12 +108,13 @@ class Threads:
         return job
 
     def _open(self) -> ThreadPoolExecutor:
-        before = torch.get_num_threads()
+        before, all_there = torch.get_num_threads(), Barrier(self.num_workers)
         self._executor = ThreadPoolExecutor(
             self.num_workers, "hub-data", initializer=torch.set_num_threads, initargs=(1,)
         )
-        # set_num_threads is of the calling thread, but also what new threads begin with.
-        self._executor.submit(int).result()
+        for started in [self._executor.submit(all_there.wait) for _ in range(self.num_workers)]:
+            started.result()
+        # In these threads the number stays 1; elsewhere they changed it in passing.
         torch.set_num_threads(before)
         return self._executor
 

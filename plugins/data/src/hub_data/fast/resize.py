@@ -35,9 +35,10 @@ def resize(pixels: np.ndarray, height: int, width: int, resample: Image.Resampli
     if resample not in SIMD_FILTERS or pixels.shape[2] not in (1, 3):
         return as_array(as_image(pixels).resize((width, height), resample))
     columns_first = columns_first_rule()
-    if columns_first is not None and columns_first(*pixels.shape[1::-1], width, height):
+    old_height, old_width = pixels.shape[:2]
+    if columns_first is not None and columns_first(old_width, old_height, width, height):
         # Values are rounded and cut off between the two passes, so their order shows.
-        pixels = _interpolate(pixels, height, pixels.shape[1], resample)
+        pixels = _interpolate(pixels, height, old_width, resample)
     return _interpolate(pixels, height, width, resample)
 
 

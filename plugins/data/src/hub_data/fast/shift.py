@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 #: Coefficients of the interpolating polynomials: per tap, of the powers 0 to 3 of the fraction.
-_POLYNOMIALS = {
+_POLYNOMIALS: dict[int | None, tuple[tuple[int, ...], ...]] = {
     Image.Resampling.BILINEAR: ((1, -1, 0, 0), (0, 1, 0, 0)),
     # Keys' cubic convolution with a = -1, as PIL has it where it moves pixels.
     Image.Resampling.BICUBIC: ((0, -1, 2, -1), (1, 0, -2, 1), (0, 1, 1, -1), (0, 0, -1, 1)),
@@ -39,7 +39,7 @@ def shift(
     a, b, c, d, e, f = matrix
     if a != 1 or e != 1 or resample not in _POLYNOMIALS or image.mode != "RGB":
         return None
-    polynomials = np.array(_POLYNOMIALS[resample])
+    polynomials = np.array(_POLYNOMIALS[resample], np.float64)
     if (d, f) == (0, 0):
         amounts = b * (np.arange(image.height) + 0.5) + c
         return _shift(image, amounts, 1, polynomials, fill)

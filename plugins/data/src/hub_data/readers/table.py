@@ -53,6 +53,7 @@ class CsvReader(IndexedReader):
         ValueError: it lacks a column, has no rows, or none of this split.
     """
 
+    thread_safe = True  # a sample is a path
     suffixes: tuple[str, ...] = (".csv", ".tsv")
 
     def __init__(
@@ -173,6 +174,7 @@ class ParquetReader(CsvReader):
     """
 
     suffixes = (".parquet",)
+    thread_safe = False
 
     def column_names(self) -> list[str]:
         """Return the columns of the table."""

@@ -48,6 +48,8 @@ class TarReader(IndexedReader):
         ValueError: there is no image in it, or an archive cannot be read.
     """
 
+    thread_safe = True  # reads by position; see `archive`
+
     def __init__(
         self,
         name: str = "",
