@@ -36,6 +36,7 @@ from hub_optim.engine import (
     Tick,
     cautious,
     decay_rate,
+    share,
 )
 
 
@@ -137,23 +138,23 @@ class AdamWLegacy(BlockedOptimizer):
                 m = clone(m)
             adam_(p, g, m, v, k.keep, k.weight1, k.beta2, k.weight2, k.eps, k.rate)
             return
-        scale_(p, k.keep)
         lerp_(m, g, k.weight1)
         scale_(v, k.beta2)
         addcmul_(v, g, g, k.weight2)
         if k.amsgrad:
             maximum_(s["max_exp_avg_sq"], v)
             v = s["max_exp_avg_sq"]
-        denominator = root(v, k.eps)
+        denominator, rate = root(v, k.eps), k.rate
         if k.clip is not None:
             squares, size = yield square_sum(div(g, denominator)), count(g)
             rms = (squares / size) ** 0.5 * k.correction2
-            scale_(denominator, at_least(rms / k.clip, 1.0))
+            rate = rate / at_least(rms / k.clip, 1.0)
         u = lerp(m, g, k.weight1) if k.nesterov else m
         if k.caution:
-            u = u if k.nesterov else clone(u)
-            yield from cautious(u, g)
-        addcdiv_(p, u, denominator, -k.rate)
+            u, agreement = cautious(u, g)
+            rate = rate / share(*(yield agreement))
+        scale_(p, k.keep)
+        addcdiv_(p, u, denominator, -rate)
 
 
 class NAdamW(AdamWLegacy):

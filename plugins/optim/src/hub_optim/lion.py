@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Unpack
 
 import torch
 
-from hub_optim.arithmetic import Lanes, Number, add_, lerp, lerp_, scale_, sign_
+from hub_optim.arithmetic import Lanes, Number, descend_, lerp, lerp_, sign_
 from hub_optim.engine import (
     BlockedOptimizer,
     Fill,
@@ -17,6 +17,7 @@ from hub_optim.engine import (
     Tick,
     cautious,
     decay_rate,
+    share,
 )
 
 
@@ -77,10 +78,10 @@ class Lion(BlockedOptimizer):
     def update(p: Lanes, g: Lanes, s: Mapping[str, Lanes], k: LionConstants) -> Sums:
         """Decay, step, then move the momentum."""
         m = s["exp_avg"]
-        scale_(p, k.keep)
-        u = lerp(m, g, k.step_weight)
+        u, rate = lerp(m, g, k.step_weight), k.lr
         sign_(u)
         if k.caution:
-            yield from cautious(u, g)
-        add_(p, u, -k.lr)
+            u, agreement = cautious(u, g)
+            rate = rate / share(*(yield agreement))
+        descend_(p, u, k.keep, rate)
         lerp_(m, g, k.momentum_weight)
