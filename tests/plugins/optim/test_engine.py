@@ -86,7 +86,7 @@ def close(ours, theirs, **tolerance):
 
 @pytest.fixture
 def tiny_blocks(monkeypatch):
-    monkeypatch.setattr(lanes, "BLOCK_BYTES", 8 * 16)
+    monkeypatch.setattr(lanes, "BLOCK_BYTES", 8 * 16 * 4)
     monkeypatch.setattr(lanes, "SMALL_ELEMENTS", 6)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
 

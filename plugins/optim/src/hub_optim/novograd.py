@@ -107,8 +107,9 @@ class NvNovoGrad(BlockedOptimizer):
         largest = torch.maximum(stacked(s["max_exp_avg_sq"]), norm) if k.amsgrad else norm
         if k.keep is not None:
             scale_(p, k.keep)
-        g = scale(g, at_host(k.share / (largest**0.5 + k.eps)))
-        momentum_(p, g, m, k.share * k.coupled, k.beta1, 1.0, k.lr, nesterov=False)
+        entry = at_host(k.share / (largest**0.5 + k.eps))
+        decay = k.share * k.coupled
+        momentum_(p, scale(g, entry), m, decay, k.beta1, 1.0, k.lr, nesterov=False)
         yield ()  # every piece of the parameter has read the norm before; now it may change
         store_(s["exp_avg_sq"], norm)
         if k.amsgrad:
