@@ -170,7 +170,8 @@ def is_dense(t: Tensor) -> bool:
 
 def vector(t: Tensor) -> Tensor:
     """Return a dense tensor as a vector of the elements as they lie in memory."""
-    return t.as_strided((t.numel(),), (1,))
+    # Detached it is no view of t; of a view torch.compile sees t's shape, and compiles for each.
+    return t.as_strided((t.numel(),), (1,)).detach()
 
 
 def blocks(lane: Lane, parts: int) -> Iterator[tuple[Tensor, Tensor, dict[str, Tensor]]]:
