@@ -7,7 +7,8 @@ No network runs: gradients are fixed random numbers. Each library steps in its o
 processes take turns. `fresh` is a process that has done nothing else; in a `used` one a buffer of
 32 MiB has been freed, as training does: glibc then keeps what temporaries free, and optimizers
 that write many of them get two to four times faster. A ratio above 1 means that hub needs less.
-`MiB` is what states and the temporaries of three steps add to the peak of the process.
+`MiB` is the most that states and temporaries of the first three steps hold together: of tensors,
+so that what the compiler of torch takes is not in it, nor what malloc keeps.
 """
 
 import argparse
@@ -27,9 +28,10 @@ OPTIMIZERS = (
 COMPILED = ("nadamw", "adabelief", "lion")
 
 CHILD = r"""
-import json, sys, time
+import itertools, json, sys, time
 lib, name, shapes, options, steps, used = json.loads(sys.stdin.readline())
 import torch
+from torch.profiler import ProfilerActivity
 torch.set_num_threads(1)
 if lib == "timm":
     from timm.optim import create_optimizer_v2
@@ -38,10 +40,12 @@ else:
 if used:
     torch.empty((1 << 25) - (1 << 14), dtype=torch.uint8)
 
-def high_water():
-    with open("/proc/self/status") as lines:
-        status = dict(line.split(":", 1) for line in lines)
-    return [int(status[key].split()[0]) / 1024 for key in ("VmHWM", "VmRSS")]
+def peak_bytes(run):
+    with torch.profiler.profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profile:
+        run()
+    events = profile.profiler.kineto_results.events()
+    changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
+    return max(itertools.accumulate(size for _, size in changes))
 
 def step():
     start = time.perf_counter()
@@ -52,14 +56,15 @@ random = torch.Generator().manual_seed(0)
 params = [torch.nn.Parameter(torch.randn(s, generator=random) * 0.02) for s in shapes]
 for p in params:
     p.grad = torch.randn(p.shape, generator=random) * 1e-3
-tiny = torch.nn.Parameter(torch.ones(2, 2))  # whatever is imported late is imported now
-tiny.grad = torch.ones(2, 2)
-create_optimizer_v2([tiny], opt=name, lr=1e-3, **options).step()
-open("/proc/self/clear_refs", "w").write("5")
-before = high_water()[1]
+# Whatever is imported late is imported now, and what is compiled is compiled: large enough for it.
+first = [torch.nn.Parameter(torch.ones(shape)) for shape in [(256, 256), (256,)]]
+for p in first:
+    p.grad = torch.ones_like(p)
+warm = create_optimizer_v2(first, opt=name, lr=1e-3, weight_decay=0.05, **options)
+warm.step(), warm.step(), warm.step()
+del warm, first
 optimizer = create_optimizer_v2(params, opt=name, lr=1e-3, weight_decay=0.05, **options)
-step(), step(), step()
-print(json.dumps(high_water()[0] - before), flush=True)
+print(json.dumps(peak_bytes(lambda: (step(), step(), step())) / 2**20), flush=True)
 for _ in sys.stdin:
     print(json.dumps([step() for _ in range(steps)]), flush=True)
 """

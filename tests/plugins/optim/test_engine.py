@@ -4,6 +4,7 @@ import copy
 import importlib
 import io
 import pickle
+from functools import partial
 
 import pytest
 import torch
@@ -86,7 +87,7 @@ def close(ours, theirs, **tolerance):
 
 @pytest.fixture
 def tiny_blocks(monkeypatch):
-    monkeypatch.setattr(lanes, "BLOCK_BYTES", 8 * 16)
+    monkeypatch.setattr(lanes, "BLOCK_BYTES", 8 * 16 * 4)
     monkeypatch.setattr(lanes, "SMALL_ELEMENTS", 6)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
 
@@ -118,6 +119,18 @@ def test_a_compiled_update_steps_as_an_eager_one(case, monkeypatch):
 def test_one_compiled_update_steps_as_an_eager_one(monkeypatch):
     monkeypatch.setattr(lanes, "SMALL_ELEMENTS", 6)
     close(trained("lion-cautious", compile=True), trained("lion-cautious"), rtol=1e-9, atol=1e-12)
+
+
+def test_one_kernel_serves_parameters_of_every_shape(monkeypatch):
+    monkeypatch.setattr(lanes, "SMALL_ELEMENTS", 6)
+    monkeypatch.setattr(lanes, "KERNELS", {})
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    shapes = [(8, 8), (4, 16), (2, 3, 4, 5), (70,)]
+    compiled, eager = parameters(shapes=shapes), parameters(shapes=shapes)
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        train(build("lion", compiled, compile=True), compiled, 2)
+    assert len(lanes.KERNELS) == 1
+    close(compiled, train(build("lion", eager), eager, 2), rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -18,6 +18,7 @@ from hub_optim.arithmetic import (
     at_least,
     clone,
     count,
+    descend_,
     div,
     lerp,
     lerp_,
@@ -26,6 +27,7 @@ from hub_optim.arithmetic import (
     scale_,
     shift_,
     square_sum,
+    zeros,
 )
 from hub_optim.engine import (
     BlockedOptimizer,
@@ -36,6 +38,7 @@ from hub_optim.engine import (
     Tick,
     cautious,
     decay_rate,
+    share,
 )
 
 
@@ -130,30 +133,33 @@ class AdamWLegacy(BlockedOptimizer):
     @staticmethod
     def update(p: Lanes, g: Lanes, s: Mapping[str, Lanes], k: AdamConstants) -> Sums:
         """Decay, move the moments, step."""
-        m, v = s["exp_avg"], s["exp_avg_sq"]
-        if not (k.amsgrad or k.caution or k.clip is not None):
+        m, v, rate = s["exp_avg"], s["exp_avg_sq"], k.rate
+        if k.amsgrad or k.clip is not None:
+            lerp_(m, g, k.weight1)
+            scale_(v, k.beta2)
+            addcmul_(v, g, g, k.weight2)
+            if k.amsgrad:
+                maximum_(s["max_exp_avg_sq"], v)
+                v = s["max_exp_avg_sq"]
+            denominator = root(v, k.eps)
+            if k.clip is not None:
+                squares, size = yield square_sum(div(g, denominator)), count(g)
+                rms = (squares / size) ** 0.5 * k.correction2
+                rate = rate / at_least(rms / k.clip, 1.0)
+            u = div(lerp(m, g, k.weight1) if k.nesterov else m, denominator)
+        else:
             if k.nesterov:
                 lerp_(m, g, k.weight1)
                 m = clone(m)
-            adam_(p, g, m, v, k.keep, k.weight1, k.beta2, k.weight2, k.eps, k.rate)
-            return
-        scale_(p, k.keep)
-        lerp_(m, g, k.weight1)
-        scale_(v, k.beta2)
-        addcmul_(v, g, g, k.weight2)
-        if k.amsgrad:
-            maximum_(s["max_exp_avg_sq"], v)
-            v = s["max_exp_avg_sq"]
-        denominator = root(v, k.eps)
-        if k.clip is not None:
-            squares, size = yield square_sum(div(g, denominator)), count(g)
-            rms = (squares / size) ** 0.5 * k.correction2
-            scale_(denominator, at_least(rms / k.clip, 1.0))
-        u = lerp(m, g, k.weight1) if k.nesterov else m
+            if not k.caution:
+                adam_(p, g, m, v, k.keep, k.weight1, k.beta2, k.weight2, k.eps, rate)
+                return
+            u = zeros(p)
+            adam_(u, g, m, v, 1.0, k.weight1, k.beta2, k.weight2, k.eps, -1.0)
         if k.caution:
-            u = u if k.nesterov else clone(u)
-            yield from cautious(u, g)
-        addcdiv_(p, u, denominator, -k.rate)
+            u, agreement = cautious(u, g)
+            rate = rate / share(*(yield agreement))
+        descend_(p, u, k.keep, rate)
 
 
 class NAdamW(AdamWLegacy):

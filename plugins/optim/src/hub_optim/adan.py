@@ -11,7 +11,6 @@ from hub_optim.arithmetic import (
     Lanes,
     Number,
     add,
-    clone,
     copy_,
     lerp_,
     normalised_step_,
@@ -27,6 +26,7 @@ from hub_optim.engine import (
     Tick,
     cautious,
     decay_rate,
+    share,
 )
 
 
@@ -121,8 +121,8 @@ class Adan(BlockedOptimizer):
         foreseen = add(g, difference, k.beta2)
         u = m
         if k.caution:
-            u = clone(m)
-            yield from cautious(u, g)
+            u, agreement = cautious(m, g)
+            scale_(u, 1 / share(*(yield agreement)))
         u = add(u, d, k.difference_share)
         normalised_step_(p, foreseen, u, n, k.keep_before, k.beta3, k.weight3, k.eps, k.rate)
         if k.keep_after is not None:

@@ -14,7 +14,6 @@ from hub_optim.arithmetic import (
     add_,
     addcmul_,
     clamp_,
-    clone,
     div,
     floor_,
     lerp_,
@@ -30,6 +29,7 @@ from hub_optim.engine import (
     Tick,
     cautious,
     decay_rate,
+    share,
 )
 
 
@@ -134,7 +134,8 @@ class Adopt(BlockedOptimizer):
         del divisor, quotient
         scale_(v, k.beta2)
         addcmul_(v, g, g, k.weight2)
+        rate = k.lr
         if k.caution:
-            m = clone(m)
-            yield from cautious(m, g)
-        add_(p, m, -k.lr)
+            m, agreement = cautious(m, g)
+            rate = rate / share(*(yield agreement))
+        add_(p, m, -rate)

@@ -42,6 +42,13 @@ def scale(x: Lanes, a: Number) -> Lanes:
     return x * a
 
 
+def shift(x: Lanes, a: Number) -> Lanes:
+    """Return x + a."""
+    if isinstance(x, list):
+        return list(torch._foreach_add(x, each(a, x)))
+    return x + a
+
+
 def shift_(x: Lanes, a: Number) -> None:
     """X += a."""
     if isinstance(x, list):
@@ -164,7 +171,7 @@ def adam_(
     rate: Number,
 ) -> None:
     """Move both moments by g, and p to keep * p - rate * m / (sqrt(v) + eps)."""
-    if fusible(p, g, m, v) and isinstance(rate, float) and rate != 0:
+    if fusible(rate, p, g, m, v):
         fused_adam_(p, g, m, v, (1 - keep) / rate, weight1, beta2, eps, rate)
         return
     scale_(p, keep)
@@ -186,7 +193,7 @@ def normalised_step_(
     rate: Number,
 ) -> None:
     """Move the second moment by r, and p to keep * p - rate * u / (sqrt(v) + eps)."""
-    if fusible(p, r, u, v) and isinstance(rate, float) and rate != 0:
+    if fusible(rate, p, r, u, v):
         fused_adam_(p, r, u, v, (1 - keep) / rate, NEXT_TO_NONE, beta2, eps, rate)
         return
     scale_(p, keep)
@@ -195,14 +202,67 @@ def normalised_step_(
     addcdiv_(p, u, root(v, eps), -rate)
 
 
-def fusible(*lanes: Lanes) -> bool:
-    """Return whether torch's fused kernels for a CPU take these lanes."""
-    return not torch.compiler.is_compiling() and all(
-        isinstance(x, Tensor)
-        and x.device.type == "cpu"
-        and x.dtype in (torch.float32, torch.float64)
-        and x.is_contiguous()
+def descend_(p: Lanes, u: Lanes, keep: Number, rate: Number) -> None:
+    """Move p to keep * p - rate * u."""
+    if isinstance(keep, float) and fusible(rate, p, u):
+        fused_sgd_(p, u, [], (1 - keep) / cast(float, rate), 0.0, 1.0, rate, nesterov=False)
+        return
+    scale_(p, keep)
+    add_(p, u, -rate)
+
+
+def momentum_(
+    p: Lanes,
+    g: Lanes,
+    m: Lanes,
+    decay: Number,
+    momentum: float,
+    weight: float,
+    rate: Number,
+    nesterov: bool,
+) -> None:
+    """Move m to momentum * m + weight * (g + decay * p), and p along it by rate."""
+    if isinstance(decay, float) and fusible(rate, p, g, m):
+        fused_sgd_(p, g, m, decay, momentum, weight, rate, nesterov)
+        return
+    if isinstance(decay, Tensor) or decay != 0:
+        g = add(g, p, decay)
+    scale_(m, momentum)
+    add_(m, g, weight)
+    add_(p, add(g, m, momentum) if nesterov else m, -rate)
+
+
+def fusible(rate: Number, *lanes: Lanes) -> bool:
+    """Return whether torch's fused kernels for a CPU take this rate and these lanes."""
+    if torch.compiler.is_compiling() or isinstance(rate, Tensor) or rate == 0:
+        return False
+    return all(
+        t.device.type == "cpu" and t.dtype in (torch.float32, torch.float64) and t.is_contiguous()
         for x in lanes
+        for t in listed(x)
+    )
+
+
+def listed(x: Lanes) -> list[Tensor]:
+    """Return lanes as a list."""
+    return x if isinstance(x, list) else [x]
+
+
+def fused_sgd_(
+    p: Any, g: Any, m: Any, decay: Any, momentum: Any, weight: Any, rate: Any, nesterov: Any
+) -> None:
+    """Run torch's fused SGD."""
+    torch._fused_sgd_(
+        listed(p),
+        listed(g),
+        listed(m),
+        lr=rate,
+        momentum=momentum,
+        weight_decay=decay,
+        dampening=1 - weight,
+        nesterov=nesterov,
+        maximize=False,
+        is_first_step=False,
     )
 
 
@@ -211,12 +271,12 @@ def fused_adam_(
 ) -> None:
     """Run torch's fused AdamW without its own corrections of the moments."""
     torch._fused_adamw_(
-        [p],
-        [g],
-        [m],
-        [v],
+        listed(p),
+        listed(g),
+        listed(m),
+        listed(v),
         [],
-        [LATE],
+        [LATE] * len(listed(p)),
         lr=rate,
         beta1=1 - weight1,
         beta2=beta2,
@@ -227,9 +287,14 @@ def fused_adam_(
     )
 
 
-def power(x: Lanes, exponent: float) -> Lanes:
-    """Return x ** exponent."""
-    return list(torch._foreach_pow(x, exponent)) if isinstance(x, list) else x.pow(exponent)
+def cube_root(x: Lanes) -> Lanes:
+    """Return the cube root of what is not negative, by logarithms: in 2/3 of the time of pow."""
+    if not isinstance(x, list):
+        return x.log().div_(3).exp_()
+    result = list(torch._foreach_log(x))
+    torch._foreach_div_(result, 3)
+    torch._foreach_exp_(result)
+    return result
 
 
 def sign_(x: Lanes) -> None:
@@ -311,11 +376,9 @@ def count(x: Lanes) -> Number:
 
 def agreeing(x: Lanes, y: Lanes) -> Lanes:
     """Return 1 where x and y have the same sign and neither is 0, and 0 elsewhere."""
-    if not isinstance(x, list):
-        return (x * y > 0).to(x.dtype)
     same = mul(x, y)
-    sign_(same)
-    floor_(same, 0.0)
+    for t in listed(same):
+        t.gt_(0)  # in place it takes a third of the time of a comparison that makes booleans
     return same
 
 

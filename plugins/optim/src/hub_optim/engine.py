@@ -35,7 +35,6 @@ from hub_optim.arithmetic import (
     at_least,
     count,
     mul_,
-    scale_,
     square_sum,
     total,
 )
@@ -65,6 +64,7 @@ __all__ = [
     "cautious",
     "decay_rate",
     "global_norm",
+    "share",
 ]
 
 Group = dict[str, Any]
@@ -286,14 +286,17 @@ class BlockedOptimizer(Optimizer):
                     self.state[p][name] = value.to(p.device, copy=True)
 
 
-def cautious(u: Lanes, g: Lanes) -> Sums:
-    """Keep of an update what agrees with the gradient, and make up for the rest (2411.16085)."""
+def cautious(u: Lanes, g: Lanes) -> tuple[Lanes, tuple[Number, Number]]:
+    """Return what of an update agrees with the gradient (2411.16085), and sums for `share`."""
     agree = agreeing(u, g)
-    mul_(u, agree)
     sums = total(agree), count(agree)
-    del agree  # the generator lives until the whole parameter has been seen; this need not
-    kept, size = yield sums
-    scale_(u, 1 / at_least(kept / size, 1e-3))
+    mul_(agree, u)
+    return agree, sums
+
+
+def share(kept: Number, size: Number) -> Number:
+    """Return by what to divide a cautious update, to make up for what it leaves out."""
+    return at_least(kept / size, 1e-3)
 
 
 def decay_rate(group: Group, lr: Number) -> Number:

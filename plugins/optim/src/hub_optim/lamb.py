@@ -17,6 +17,7 @@ from hub_optim.arithmetic import (
     choose,
     divide,
     scale,
+    scale_,
     square_sum,
     zeros,
 )
@@ -30,6 +31,7 @@ from hub_optim.engine import (
     cautious,
     decay_rate,
     global_norm,
+    share,
 )
 
 
@@ -149,7 +151,8 @@ class Lamb(BlockedOptimizer):
         u = zeros(p)
         adam_(u, g, m, v, 1.0, k.weight1, k.beta2, k.weight2, k.eps, -k.scale)
         if k.caution:
-            yield from cautious(u, g)
+            u, agreement = cautious(u, g)
+            scale_(u, 1 / share(*(yield agreement)))
         del g  # pieces wait below until the whole parameter has been seen
         if k.decay is not None:
             add_(p, p, -k.decay)

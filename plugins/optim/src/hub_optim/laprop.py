@@ -24,6 +24,7 @@ from hub_optim.engine import (
     Tick,
     cautious,
     decay_rate,
+    share,
 )
 
 
@@ -103,10 +104,10 @@ class LaProp(BlockedOptimizer):
     def update(p: Lanes, g: Lanes, s: Mapping[str, Lanes], k: LaPropConstants) -> Sums:
         """Move the moments, step, decay."""
         m, v = s["exp_avg"], s["exp_avg_sq"]
-        rate = -k.gradient_rate
-        normalised_step_(m, g, clone(g), v, k.beta1, k.beta2, k.weight2, k.eps, rate)
+        entry, rate = -k.gradient_rate, k.rate
+        normalised_step_(m, g, clone(g), v, k.beta1, k.beta2, k.weight2, k.eps, entry)
         if k.caution:
-            m = clone(m)
-            yield from cautious(m, g)
-        add_(p, m, -k.rate)
+            m, agreement = cautious(m, g)
+            rate = rate / share(*(yield agreement))
+        add_(p, m, -rate)
         add_(p, p, -k.decay)

@@ -10,16 +10,16 @@ import torch
 from hub_optim.arithmetic import (
     Lanes,
     Number,
-    add,
-    add_,
     at_most,
     choose,
+    descend_,
     divide,
-    scale_,
+    momentum_,
+    scale,
     square_sum,
 )
 from hub_optim.engine import BlockedOptimizer, Fill, Group, Sums, Switches, Tick
-from hub_optim.sgdw import check_nesterov, moved
+from hub_optim.sgdw import check_nesterov, first_weight
 
 
 class LarsConstants(NamedTuple):
@@ -34,7 +34,6 @@ class LarsConstants(NamedTuple):
     adapt: bool
     trust_clip: bool
     nesterov: bool
-    first: bool
 
 
 class Lars(BlockedOptimizer):
@@ -93,27 +92,27 @@ class Lars(BlockedOptimizer):
             lr=tick.lr,
             decay=group["weight_decay"],
             momentum=group["momentum"] or None,
-            weight=1 - group["dampening"],
+            weight=first_weight(group, tick),
             trust=group["trust_coeff"],
             eps=group["eps"],
             adapt=bool(group["weight_decay"]) or group["always_adapt"],
             trust_clip=group["trust_clip"],
             nesterov=group["nesterov"],
-            first=tick.first,
         )
 
     @staticmethod
     def update(p: Lanes, g: Lanes, s: Mapping[str, Lanes], k: LarsConstants) -> Sums:
         """Scale the gradient, move the momentum, step."""
-        u = g
+        decay: Number = 0.0
         if k.adapt:
             weights, gradients = yield square_sum(p), square_sum(g)
-            u = add(g, p, k.decay)
-            scale_(u, trust_ratio(weights**0.5, gradients**0.5, k))
-        if k.momentum is not None:
-            m = moved(s["momentum_buffer"], u, k.momentum, k.weight, k.first)
-            u = add(u, m, k.momentum) if k.nesterov else m
-        add_(p, u, -k.lr)
+            ratio = trust_ratio(weights**0.5, gradients**0.5, k)
+            g, decay = scale(g, ratio), k.decay * ratio
+        if k.momentum is None:
+            descend_(p, g, 1 - k.lr * decay, k.lr)
+        else:
+            m = s["momentum_buffer"]
+            momentum_(p, g, m, decay, k.momentum, k.weight, k.lr, k.nesterov)
 
 
 def trust_ratio(weights: Number, gradients: Number, k: LarsConstants) -> Number:

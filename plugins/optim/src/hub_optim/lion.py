@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Unpack
 
 import torch
 
-from hub_optim.arithmetic import Lanes, Number, add_, lerp, lerp_, scale_, sign_
+from hub_optim.arithmetic import Lanes, Number, add, descend_, lerp_, sign_
 from hub_optim.engine import (
     BlockedOptimizer,
     Fill,
@@ -17,14 +17,15 @@ from hub_optim.engine import (
     Tick,
     cautious,
     decay_rate,
+    share,
 )
 
 
 class LionConstants(NamedTuple):
-    """Of one step: what is kept of weights, how far both averages move, the rate."""
+    """Of one step; `momentum_share` stands beside a gradient of weight 1."""
 
     keep: Number
-    step_weight: float
+    momentum_share: float
     momentum_weight: float
     lr: Number
     caution: bool
@@ -71,16 +72,16 @@ class Lion(BlockedOptimizer):
         """Return the numbers of a step."""
         beta1, beta2 = group["betas"]
         keep = 1 - decay_rate(group, tick.lr)
-        return LionConstants(keep, 1 - beta1, 1 - beta2, tick.lr, group["caution"])
+        return LionConstants(keep, beta1 / (1 - beta1), 1 - beta2, tick.lr, group["caution"])
 
     @staticmethod
     def update(p: Lanes, g: Lanes, s: Mapping[str, Lanes], k: LionConstants) -> Sums:
-        """Decay, step, then move the momentum."""
+        """Find the direction, move the momentum, decay and step."""
         m = s["exp_avg"]
-        scale_(p, k.keep)
-        u = lerp(m, g, k.step_weight)
+        u, rate = add(g, m, k.momentum_share), k.lr
+        lerp_(m, g, k.momentum_weight)
         sign_(u)
         if k.caution:
-            yield from cautious(u, g)
-        add_(p, u, -k.lr)
-        lerp_(m, g, k.momentum_weight)
+            u, agreement = cautious(u, g)
+            rate = rate / share(*(yield agreement))
+        descend_(p, u, k.keep, rate)

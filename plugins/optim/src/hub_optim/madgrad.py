@@ -15,8 +15,8 @@ from hub_optim.arithmetic import (
     addcdiv_,
     addcmul_,
     clone,
+    cube_root,
     lerp_,
-    power,
     scale_,
     shift_,
 )
@@ -93,10 +93,10 @@ class MADGRAD(BlockedOptimizer):
         if k.coupled is not None:
             g = add(g, p, k.coupled)
         if k.weight is None:  # the beginning follows from the sums as they were
-            addcdiv_(p, gradients, cube_root(squares, k.eps))
+            addcdiv_(p, gradients, denominator(squares, k.eps))
         addcmul_(squares, g, g, k.growth)
         add_(gradients, g, k.growth)
-        divisor = cube_root(squares, k.eps)
+        divisor = denominator(squares, k.eps)
         if k.weight is None:
             addcdiv_(p, gradients, divisor, -1.0)
         else:
@@ -105,8 +105,8 @@ class MADGRAD(BlockedOptimizer):
             lerp_(p, goal, k.weight)
 
 
-def cube_root(x: Lanes, eps: Number) -> Lanes:
+def denominator(squares: Lanes, eps: Number) -> Lanes:
     """Return the cube root plus eps."""
-    result = power(x, 1 / 3)
+    result = cube_root(squares)
     shift_(result, eps)
     return result

@@ -12,12 +12,12 @@ from hub_optim.arithmetic import (
     Number,
     adam_,
     add,
-    add_,
     addcdiv_,
     addcmul_,
     at_least,
     clone,
     copy_,
+    descend_,
     lerp_,
     root,
     scale_,
@@ -34,6 +34,7 @@ from hub_optim.engine import (
     Tick,
     cautious,
     decay_rate,
+    share,
 )
 
 KINDS = ("adamw", "lion")
@@ -155,12 +156,13 @@ class Mars(BlockedOptimizer):
             scale_(v, k.beta2)
             addcmul_(v, c, c, k.weight2)
         del c
-        u = clone(m)
+        u, rate = clone(m), k.rate
         if k.caution:
-            yield from cautious(u, g)
-        scale_(p, k.keep)
+            u, agreement = cautious(u, g)
+            rate = rate / share(*(yield agreement))
         if k.sign:
             sign_(u)
-            add_(p, u, -k.rate)
+            descend_(p, u, k.keep, rate)
         else:
-            addcdiv_(p, u, root(v, k.eps), -k.rate)
+            scale_(p, k.keep)
+            addcdiv_(p, u, root(v, k.eps), -rate)

@@ -7,15 +7,25 @@ from typing import Any, NamedTuple, Unpack
 
 import torch
 
-from hub_optim.arithmetic import Lanes, Number, add_, scale_, square_sum, stacked, store_
+from hub_optim.arithmetic import (
+    Lanes,
+    Number,
+    momentum_,
+    scale,
+    scale_,
+    square_sum,
+    stacked,
+    store_,
+)
 from hub_optim.engine import BlockedOptimizer, Fill, Group, Sums, Switches, Tick, decay_rate
+from hub_optim.lanes import at_host
 
 
 class NovoGradConstants(NamedTuple):
     """Of one step; `share` is what of a normalised gradient enters the momentum."""
 
     keep: Number | None
-    coupled: float | None
+    coupled: float
     beta1: float
     beta2: float
     eps: float
@@ -77,7 +87,7 @@ class NvNovoGrad(BlockedOptimizer):
         decay, decoupled = group["weight_decay"], group["decoupled_decay"]
         return NovoGradConstants(
             keep=1 - decay_rate(group, tick.lr) if decay and decoupled else None,
-            coupled=decay if decay and not decoupled else None,
+            coupled=0.0 if decoupled else float(decay),
             beta1=beta1,
             beta2=beta2,
             eps=group["eps"],
@@ -95,13 +105,11 @@ class NvNovoGrad(BlockedOptimizer):
         moved = before * k.beta2 + squares * (1 - k.beta2)
         norm = torch.where(before == 0, squares, moved)
         largest = torch.maximum(stacked(s["max_exp_avg_sq"]), norm) if k.amsgrad else norm
-        scale_(m, k.beta1)
-        add_(m, g, k.share / (largest**0.5 + k.eps))
         if k.keep is not None:
             scale_(p, k.keep)
-        if k.coupled is not None:
-            add_(m, p, k.share * k.coupled)
-        add_(p, m, -k.lr)
+        entry = at_host(k.share / (largest**0.5 + k.eps))
+        decay = k.share * k.coupled
+        momentum_(p, scale(g, entry), m, decay, k.beta1, 1.0, k.lr, nesterov=False)
         yield ()  # every piece of the parameter has read the norm before; now it may change
         store_(s["exp_avg_sq"], norm)
         if k.amsgrad:

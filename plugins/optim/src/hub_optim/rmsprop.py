@@ -14,11 +14,9 @@ from hub_optim.arithmetic import (
     add_,
     addcdiv_,
     addcmul_,
-    clone,
     lerp_,
-    mul,
     scale_,
-    shift_,
+    shift,
     sqrt,
 )
 from hub_optim.engine import (
@@ -30,6 +28,7 @@ from hub_optim.engine import (
     Tick,
     cautious,
     decay_rate,
+    share,
 )
 
 
@@ -130,21 +129,21 @@ class RMSpropTF(BlockedOptimizer):
             scale_(p, k.keep)
         if k.coupled is not None:
             g = add(g, p, k.coupled)
-        lerp_(square, mul(g, g), k.weight)
-        variance = clone(square)
+        scale_(square, 1 - k.weight)
+        addcmul_(square, g, g, k.weight)
+        variance = shift(square, k.eps)
         if k.centered:
             lerp_(s["grad_avg"], g, k.weight)
             addcmul_(variance, s["grad_avg"], s["grad_avg"], -1.0)
-        shift_(variance, k.eps)
         divisor = sqrt(variance)
         del variance
         if k.momentum is None:
             addcdiv_(p, g, divisor, -k.rate)
             return
-        u = s["momentum_buffer"]
+        u, rate = s["momentum_buffer"], k.rate
         scale_(u, k.momentum)
         addcdiv_(u, g, divisor, k.entry_rate)
         if k.caution:
-            u = clone(u)
-            yield from cautious(u, g)
-        add_(p, u, -k.rate)
+            u, agreement = cautious(u, g)
+            rate = rate / share(*(yield agreement))
+        add_(p, u, -rate)

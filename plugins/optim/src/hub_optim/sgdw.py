@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Unpack
 
 import torch
 
-from hub_optim.arithmetic import Lanes, Number, add, add_, clone, copy_, scale_
+from hub_optim.arithmetic import Lanes, Number, add, add_, descend_, momentum_, scale_
 from hub_optim.engine import (
     BlockedOptimizer,
     Fill,
@@ -17,6 +17,7 @@ from hub_optim.engine import (
     Tick,
     cautious,
     decay_rate,
+    share,
 )
 
 
@@ -28,7 +29,6 @@ class SGDConstants(NamedTuple):
     weight: float
     lr: Number
     nesterov: bool
-    first: bool
     caution: bool
 
 
@@ -81,36 +81,32 @@ class SGDW(BlockedOptimizer):
         return SGDConstants(
             keep=1 - decay_rate(group, tick.lr),
             momentum=group["momentum"] or None,
-            weight=1 - group["dampening"],
+            weight=first_weight(group, tick),
             lr=tick.lr,
             nesterov=group["nesterov"],
-            first=tick.first,
             caution=group["caution"],
         )
 
     @staticmethod
     def update(p: Lanes, g: Lanes, s: Mapping[str, Lanes], k: SGDConstants) -> Sums:
         """Decay, move the momentum, step."""
-        scale_(p, k.keep)
-        u = g
-        if k.momentum is not None:
-            u = moved(s["momentum_buffer"], g, k.momentum, k.weight, k.first)
-            if k.nesterov:
-                u = add(g, u, k.momentum)
-            if k.caution:
-                u = u if k.nesterov else clone(u)
-                yield from cautious(u, g)
-        add_(p, u, -k.lr)
+        if k.momentum is None:
+            descend_(p, g, k.keep, k.lr)
+            return
+        m = s["momentum_buffer"]
+        if not k.caution:
+            scale_(p, k.keep)
+            momentum_(p, g, m, 0.0, k.momentum, k.weight, k.lr, k.nesterov)
+            return
+        scale_(m, k.momentum)
+        add_(m, g, k.weight)
+        u, agreement = cautious(add(g, m, k.momentum) if k.nesterov else m, g)
+        descend_(p, u, k.keep, k.lr / share(*(yield agreement)))
 
 
-def moved(m: Lanes, g: Lanes, momentum: Number, weight: Number, first: bool) -> Lanes:
-    """Return the momentum with a gradient in it; it starts as the first gradient."""
-    if first:
-        copy_(m, g)
-    else:
-        scale_(m, momentum)
-        add_(m, g, weight)
-    return m
+def first_weight(group: Group, tick: Tick) -> float:
+    """Return by what a gradient enters the momentum, which begins as all of the first one."""
+    return 1.0 if tick.first else 1.0 - group["dampening"]
 
 
 def check_nesterov(nesterov: bool, momentum: float, dampening: float) -> None:
