@@ -92,18 +92,18 @@ class Lamb(BlockedOptimizer):
         **switches: Unpack[Switches],
     ) -> None:
         defaults = dict(
-            lr=lr,
-            bias_correction=bias_correction,
+            always_adapt=always_adapt,
             betas=betas,
+            bias_correction=bias_correction,
+            caution=caution,
+            corrected_weight_decay=corrected_weight_decay,
+            decoupled_decay=decoupled_decay,
             eps=eps,
-            weight_decay=weight_decay,
             grad_averaging=grad_averaging,
+            lr=lr,
             max_grad_norm=max_grad_norm,
             trust_clip=trust_clip,
-            always_adapt=always_adapt,
-            caution=caution,
-            decoupled_decay=decoupled_decay,
-            corrected_weight_decay=corrected_weight_decay,
+            weight_decay=weight_decay,
         )
         super().__init__(params, defaults, **switches)
 

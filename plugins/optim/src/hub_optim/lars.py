@@ -70,15 +70,15 @@ class Lars(BlockedOptimizer):
     ) -> None:
         check_nesterov(nesterov, momentum, dampening)
         defaults = dict(
+            always_adapt=always_adapt,
+            dampening=dampening,
+            eps=eps,
             lr=lr,
             momentum=momentum,
-            dampening=dampening,
-            weight_decay=weight_decay,
             nesterov=nesterov,
-            trust_coeff=trust_coeff,
-            eps=eps,
             trust_clip=trust_clip,
-            always_adapt=always_adapt,
+            trust_coeff=trust_coeff,
+            weight_decay=weight_decay,
         )
         super().__init__(params, defaults, **switches)
 

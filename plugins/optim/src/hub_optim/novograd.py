@@ -65,14 +65,14 @@ class NvNovoGrad(BlockedOptimizer):
         **switches: Unpack[Switches],
     ) -> None:
         defaults = dict(
-            lr=lr,
-            betas=betas,
-            eps=eps,
-            weight_decay=weight_decay,
-            grad_averaging=grad_averaging,
             amsgrad=amsgrad,
-            decoupled_decay=decoupled_decay,
+            betas=betas,
             corrected_weight_decay=corrected_weight_decay,
+            decoupled_decay=decoupled_decay,
+            eps=eps,
+            grad_averaging=grad_averaging,
+            lr=lr,
+            weight_decay=weight_decay,
         )
         super().__init__(params, defaults, **switches)
 
