@@ -22,7 +22,7 @@ Picture = np.ndarray | Image.Image
 def turbo() -> ModuleType | None:
     """Return simplejpeg where it is installed and gives the pixels that PIL gives, else None."""
     try:
-        import simplejpeg  # type: ignore[import-not-found,unused-ignore]
+        import simplejpeg  # type: ignore[import-not-found,import-untyped,unused-ignore]
     except ImportError:
         return None
     return simplejpeg if all(map(_decodes_like_pil, _samples(), [simplejpeg] * 3)) else None
