@@ -65,3 +65,22 @@ def targets_of(data, workers: int = 0, batch_size: int = 1) -> list:
     """Return the targets of a stream, in the order of its loader."""
     data.set_loader_cfg(workers)
     return [target for batch in batches_of(data, workers, batch_size) for _, target in batch]
+
+
+class Listed:
+    """A reader of what it is given."""
+
+    def __init__(self, *samples):
+        self.samples = samples
+
+    def __len__(self):
+        return len(self.samples)
+
+    def __getitem__(self, index):
+        sample = self.samples[index]
+        if isinstance(sample, Exception):
+            raise sample
+        return sample
+
+    def filename(self, index, basename=False, absolute=False):
+        return f"file{index}"

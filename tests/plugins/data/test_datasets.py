@@ -1,12 +1,16 @@
 """What data sets return, and what becomes of samples that cannot be read."""
 
+import json
 import logging
+import os
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing
 from hub_data import (
     AugMixDataset,
     DamagedSampleError,
@@ -21,27 +25,8 @@ from hub_data import (
 )
 from hub_data.faults import Faults
 from hub_data.targets import MultiLabelTarget, TargetField, get_field
-from make_images import batches_of, encoded, make_folder, make_tar, pixels
+from make_images import Listed, batches_of, encoded, make_folder, make_tar, pixels
 from PIL import Image
-
-
-class Listed:
-    """A reader of what it is given."""
-
-    def __init__(self, *samples):
-        self.samples = samples
-
-    def __len__(self):
-        return len(self.samples)
-
-    def __getitem__(self, index):
-        sample = self.samples[index]
-        if isinstance(sample, Exception):
-            raise sample
-        return sample
-
-    def filename(self, index, basename=False, absolute=False):
-        return f"file{index}"
 
 
 def listed(good, count=6):
@@ -184,31 +169,19 @@ def test_data_set_with_its_account_can_be_pickled():
     assert data.report_faults().count == 1
 
 
-def _report_of_a_rank(rank, address, queue):
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{address}", rank=rank, world_size=2
-    )
-    data = ImageDataset(None, listed({0, 2, 4} if rank else {0, 1, 2, 4}))
-    for index in (0, 1) if rank else (5,):
-        data[index]
-    report = data.report_faults()
-    queue.put((rank, report.count, report.samples))
-    torch.distributed.destroy_process_group()
-
-
 def test_report_is_equal_on_all_ranks(tmp_path):
-    context = torch.multiprocessing.get_context("fork")
-    queue = context.SimpleQueue()
+    script = Path(__file__).with_name("rank_with_faults.py")
     ranks = [
-        context.Process(target=_report_of_a_rank, args=(rank, tmp_path / "meet", queue))
+        subprocess.Popen(
+            [sys.executable, script, str(rank), tmp_path / "meet"],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         for rank in range(2)
     ]
-    for process in ranks:
-        process.start()
-    reports = sorted(queue.get() for _ in ranks)
-    for process in ranks:
-        process.join(30)
-    assert reports == [(0, 2, ("file1", "file5")), (1, 2, ("file1", "file5"))]
+    reports = [json.loads(rank.communicate(timeout=100)[0]) for rank in ranks]
+    assert reports == [[2, ["file1", "file5"]]] * 2
 
 
 class Streamed(Listed):
