@@ -21,7 +21,7 @@ yields what is to be summed and gets the sums back, whatever pieces it has been 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple, TypedDict, Unpack
 
 import torch
@@ -187,11 +187,7 @@ class BlockedOptimizer(Optimizer):
         Raises:
             ValueError: if a gradient is sparse.
         """
-        refuse_blind_capture(self)
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = begin_step(self, closure)
         shared = self.prepare()
         for group in self.param_groups:
             lr = group["lr"] if stays_on_device(group) else float(group["lr"])
@@ -223,12 +219,7 @@ class BlockedOptimizer(Optimizer):
 
     def _begin(self, p: Tensor, group: Group) -> bool:
         """Give a parameter its state; return whether it had none."""
-        if p.grad is not None and p.grad.layout != torch.strided:
-            raise ValueError(
-                f"{type(self).__name__} takes dense gradients, but the one of a parameter of shape "
-                f"{tuple(p.shape)} is {p.grad.layout}; use torch.optim.SparseAdam for it, or an "
-                f"nn.Embedding with sparse=False"
-            )
+        dense_gradient(self, p)
         state = self.state[p]
         if state:
             return False
@@ -268,17 +259,13 @@ class BlockedOptimizer(Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        for group in self.param_groups:
-            for name, value in self.defaults.items():
-                group.setdefault(name, value)
+        complete_groups(self)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the state of an equal optimizer; the precision of its buffers is kept."""
         super().load_state_dict(state_dict)
-        saved = [i for group in state_dict["param_groups"] for i in group["params"]]
-        params = [p for group in self.param_groups for p in group["params"]]
-        for index, p in zip(saved, params, strict=True):
-            for name, value in state_dict["state"].get(index, {}).items():
+        for p, saved in saved_states(self, state_dict):
+            for name, value in saved.items():
                 if not isinstance(value, Tensor) or name == "step":
                     continue
                 # Torch narrows it to p's dtype; a number for the whole parameter is never narrow.
@@ -337,6 +324,44 @@ def refuse_blind_capture(optimizer: Optimizer) -> None:
         if hasattr(Optimizer, name):
             getattr(optimizer, name)()
             return
+
+
+def begin_step(optimizer: Optimizer, closure: Callable[[], Any] | None) -> Any:
+    """Do what comes before every step; return the loss that the closure computes, if any."""
+    refuse_blind_capture(optimizer)
+    if closure is None:
+        return None
+    with torch.enable_grad():
+        return closure()
+
+
+def dense_gradient(optimizer: Optimizer, p: Tensor) -> Tensor:
+    """Return the gradient of a parameter, or raise ValueError if it is sparse."""
+    assert p.grad is not None
+    if p.grad.layout != torch.strided:
+        raise ValueError(
+            f"{type(optimizer).__name__} takes dense gradients, but the one of a parameter of "
+            f"shape {tuple(p.shape)} is {p.grad.layout}; use torch.optim.SparseAdam for it, or an "
+            "nn.Embedding with sparse=False"
+        )
+    return p.grad
+
+
+def complete_groups(optimizer: Optimizer) -> None:
+    """Give groups of an older state what they lack."""
+    for group in optimizer.param_groups:
+        for name, value in optimizer.defaults.items():
+            group.setdefault(name, value)
+
+
+def saved_states(
+    optimizer: Optimizer, state_dict: Mapping[str, Any]
+) -> Iterator[tuple[Tensor, Mapping[str, Any]]]:
+    """Yield each parameter with what a state dict holds of it."""
+    saved = [index for group in state_dict["param_groups"] for index in group["params"]]
+    params = [p for group in optimizer.param_groups for p in group["params"]]
+    for index, p in zip(saved, params, strict=True):
+        yield p, state_dict["state"].get(index, {})
 
 
 def highest_rate(lr: Number) -> float:

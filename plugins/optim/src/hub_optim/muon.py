@@ -19,7 +19,7 @@ from torch import Tensor
 
 from hub_optim.adam import AdamConstants, AdamWLegacy
 from hub_optim.arithmetic import Number, add_, scale_
-from hub_optim.engine import Group
+from hub_optim.engine import Group, dense_gradient
 from hub_optim.lanes import LIST_ELEMENTS, Lane, adapted, run_blocks, run_lists
 from hub_optim.orthogonal import Coefficients, coefficients, orthogonalized
 from hub_optim.whole import State, WholeOptimizer, given, like, steps_taken
@@ -166,7 +166,7 @@ class Muon(WholeOptimizer):
             state = self.state[p]
             state["step"] += 1
             step = steps_taken(state, group)
-            together[step, p.device, p.dtype].append(_lane(p, self.dense(p), state))
+            together[step, p.device, p.dtype].append(_lane(p, dense_gradient(self, p), state))
         for (step, device, _), lanes in together.items():
             k = adam_constants(group, lr, step)
             update = adapted(AdamWLegacy.update, lanes[0].p, group["maximize"])

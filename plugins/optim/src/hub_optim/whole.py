@@ -16,9 +16,12 @@ from torch.optim import Optimizer
 from hub_optim.arithmetic import Number
 from hub_optim.engine import (
     Group,
+    begin_step,
     check_ranges,
+    complete_groups,
+    dense_gradient,
     highest_rate,
-    refuse_blind_capture,
+    saved_states,
     stays_on_device,
 )
 from hub_optim.lanes import HALF
@@ -69,11 +72,7 @@ class WholeOptimizer(Optimizer):
         Raises:
             ValueError: if a gradient is sparse.
         """
-        refuse_blind_capture(self)
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = begin_step(self, closure)
         for group in self.param_groups:
             ready = [p for p in group["params"] if p.grad is not None and p.numel()]
             if ready:
@@ -117,21 +116,9 @@ class WholeOptimizer(Optimizer):
 
     def gradient(self, p: Tensor, group: Group) -> Tensor:
         """Return the gradient of what is minimized, in a precision to compute with."""
-        g = self.dense(p)
+        g = dense_gradient(self, p)
         g = g.float() if g.dtype in HALF else g
         return -g if group.get("maximize") else g
-
-    def dense(self, p: Tensor) -> Tensor:
-        """Return the gradient as it is, or raise if it is sparse."""
-        assert p.grad is not None
-        g = p.grad
-        if g.layout != torch.strided:
-            raise ValueError(
-                f"{type(self).__name__} takes dense gradients, but the one of a parameter of shape "
-                f"{tuple(p.shape)} is {g.layout}; use torch.optim.SparseAdam for it, or an "
-                f"nn.Embedding with sparse=False"
-            )
-        return g
 
     def rate(self, group: Group) -> Any:
         """Return the learning rate: a tensor only where the host must not know it."""
@@ -140,17 +127,12 @@ class WholeOptimizer(Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        for group in self.param_groups:
-            for name, value in self.defaults.items():
-                group.setdefault(name, value)
+        complete_groups(self)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the state of an equal optimizer; the precision of `own_precision` is kept."""
         super().load_state_dict(state_dict)
-        saved = [index for group in state_dict["param_groups"] for index in group["params"]]
-        params = [p for group in self.param_groups for p in group["params"]]
-        for index, p in zip(saved, params, strict=True):
-            before = state_dict["state"].get(index, {})
+        for p, before in saved_states(self, state_dict):
             for name in self.own_precision:
                 if name in before:
                     self.state[p][name] = _moved(before[name], p.device)
