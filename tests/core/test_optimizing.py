@@ -107,6 +107,77 @@ def test_bfloat16():
         fast(x)
 
 
+def test_layers_are_packed_again_for_other_sizes_and_once_per_layout(monkeypatch):
+    monkeypatch.setattr(onednn, "SHAPES", 3)
+    alike = []
+    monkeypatch.setattr(onednn, "_lie_alike", lambda a, b: alike[-1])
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Linear(14, 5)).eval()
+    fast = hub.optimize(model, torch.rand(1, 3, 16, 16))
+    for batch, is_alike, shapes, layouts in [
+        (1, True, 1, 1),
+        (2, True, 2, 1),
+        (3, False, 3, 2),
+        (4, False, 3, 2),  # one too many: computed with the first layout
+    ]:
+        alike.append(is_alike)
+        x = torch.rand(batch, 3, 16, 16)
+        with torch.inference_mode():
+            torch.testing.assert_close(fast(x), model(x))
+        for layer in (fast[0], fast[2]):
+            assert len(layer._layouts) == shapes
+            assert len({id(held) for held in layer._layouts.values()}) == layouts
+    again = pickle.loads(pickle.dumps(fast))
+    assert len(again[0]._layouts) == 1
+    assert torch.equal(again(x), fast(x))
+
+
+def test_layouts_are_told_apart():
+    conv = nn.Conv2d(64, 64, 3)
+    one, same = (onednn.pack(conv, (1, 64, 9, 9))._packed for _ in range(2))
+    assert onednn._lie_alike(one, same)
+    assert not onednn._lie_alike(one, torch.rand(64, 64, 3, 3).to_mkldnn())
+
+
+@pytest.mark.parametrize("shape", [(3, 9, 14), (0, 3, 9, 14)])
+def test_one_image_and_none(shape):
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Linear(12, 5)).eval()
+    done(model, torch.rand(shape))
+    fast, _ = done(model, torch.rand(2, 3, 9, 14))
+    torch.testing.assert_close(fast(x := torch.rand(shape)), model(x))
+
+
+@pytest.mark.skipif(not onednn._is_supported(torch.bfloat16), reason="no bfloat16 on this CPU")
+@pytest.mark.parametrize("ratio", [0.9, 1.01, 1.2])
+def test_attention_goes_step_by_step_where_that_is_faster(monkeypatch, ratio):
+    model = hub.create_model("test_vit").eval()
+    ran = []
+
+    def time_them(first, second, device):
+        for call in (first, second):
+            call()
+            ran.append(model_under_test[0].blocks[0].attn.fused_attn)
+        return ratio
+
+    model_under_test = []
+    choose = optimizing._unfuse_attention
+    monkeypatch.setattr(
+        optimizing,
+        "_unfuse_attention",
+        lambda fast, *rest: (model_under_test.append(fast), choose(fast, *rest)),
+    )
+    monkeypatch.setattr(optimizing, "_ratio", time_them)
+    monkeypatch.setattr(optimizing, "_speedup", lambda *_: 1.0)
+    fast = hub.optimize(model, dtype=torch.bfloat16)
+    assert ran == [True, False]
+    faster = ratio > 1.1
+    assert all(block.attn.fused_attn is not faster for block in fast.blocks)
+    assert fast.optimization.unfused == len(fast.blocks) * faster
+    assert (", unfused " in str(fast.optimization)) is faster
+    assert model.blocks[0].attn.fused_attn
+    hub.optimize(model)  # in float32 the fused kernel is never slower
+    assert len(ran) == 2
+
+
 # --- what may not be done -----------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ with those that this was written for, and whoever asks does without where they d
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -26,7 +27,10 @@ _SCHEMAS = {
     "_reorder_linear_weight": "(Tensor self, int? batch_size=None) -> Tensor Y",
     "_convolution_pointwise": f"(Tensor X, Tensor W, Tensor? B, {_SHAPE}, {_POINTWISE}",
     "_linear_pointwise": f"(Tensor X, Tensor W, Tensor? B, {_POINTWISE}",
+    "_get_mkldnn_serialized_md": "(Tensor mkldnn_tensor) -> Tensor",
 }
+#: Shapes of inputs that a layer is packed for; further ones are computed with the first layout.
+SHAPES = 8
 
 
 class Activation(NamedTuple):
@@ -125,8 +129,10 @@ def _padding(conv: nn.Conv2d) -> list[int] | None:
 class _Packed(nn.Module):
     """A layer whose weight lies in memory as oneDNN wants it.
 
-    It takes inputs of any size; the one that it was packed for is the fastest. It has no gradients
-    and no state dict, it copies and pickles, and it stays on the CPU in its dtype.
+    Which layout that is depends on the shape of the input, and with another one the weight is
+    reordered at every call. So it is packed again for each of the first `SHAPES` shapes, and held
+    once per layout. The layer has no gradients and no state dict, it copies and pickles, and it
+    stays on the CPU in its dtype.
 
     Args:
         layer: what it stands for; `refusal` must be empty.
@@ -144,11 +150,33 @@ class _Packed(nn.Module):
         held = None if bias is None else nn.Parameter(bias.detach(), requires_grad=False)
         self.register_parameter("bias", held)
         self.after, self.shape = after, tuple(shape)
-        self._packed = self._pack(layer.weight.detach())
+        self._set(layer.weight.detach().contiguous())
         self.training = False
 
-    def _pack(self, weight: Tensor) -> Tensor:
+    def _set(self, weight: Tensor) -> None:
+        self._packed = self._pack(weight, self.shape)
+        self._layouts = {self.shape: self._packed}
+
+    def _pack(self, weight: Tensor, shape: Sequence[int]) -> Tensor:
+        """Return the weight in the layout that is fastest with an input of this shape."""
         raise NotImplementedError
+
+    def _packed_for(self, x: Tensor) -> Tensor:
+        """Return the weight in the layout that is fastest with this input."""
+        if x.dtype is not self._packed.dtype:
+            raise TypeError(
+                f"the input is {x.dtype}, and the network was optimised for {self._packed.dtype}: "
+                "convert the input, or call hub.optimize with another dtype"
+            )
+        known = self._layouts.get(x.shape)
+        if known is not None:
+            return known
+        if len(self._layouts) >= SHAPES:
+            return self._packed
+        with torch.inference_mode(mode=False), torch.no_grad():
+            new = self._pack(self.weight, x.shape)
+        same = (held for held in self._layouts.values() if _lie_alike(held, new))
+        return self._layouts.setdefault(x.shape, next(same, new))
 
     @property
     def weight(self) -> Tensor:
@@ -157,11 +185,12 @@ class _Packed(nn.Module):
         return weight
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_packed": self.weight}  # what is packed has no storage to copy
+        # What is packed has no storage to copy.
+        return {**self.__dict__, "_packed": self.weight, "_layouts": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._packed = self._pack(self._packed)
+        self._set(self._packed)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         probe = torch.empty(0, dtype=self._packed.dtype)
@@ -188,12 +217,12 @@ class _Packed(nn.Module):
 class PackedConv2d(_Packed, nn.Conv2d):  # type: ignore[override]
     """A packed 2-d convolution, with the activation after it."""
 
-    def _pack(self, weight: Tensor) -> Tensor:
+    def _pack(self, weight: Tensor, shape: Sequence[int]) -> Tensor:
         padding = _padding(self)
         assert padding is not None
         self._steps = (padding, list(self.stride), list(self.dilation), self.groups)
         packed: Tensor = torch.ops.mkldnn._reorder_convolution_weight(
-            weight.contiguous(), *self._steps, list(self.shape)
+            weight, *self._steps, (1, *shape)[-4:]
         )
         return packed
 
@@ -201,10 +230,10 @@ class PackedConv2d(_Packed, nn.Conv2d):  # type: ignore[override]
         """input: (B, C, H, W) or (C, H, W). Returns (B, C', H', W') or (C', H', W')."""
         if input.dim() == 3:
             return self.forward(input[None])[0]
-        _check_dtype(input, self._packed)
+        packed = self._packed_for(input)
         x = input.contiguous(memory_format=torch.channels_last)
         y: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            x, self._packed, self.bias, *self._steps, *self.after
+            x, packed, self.bias, *self._steps, *self.after
         )
         return y
 
@@ -212,17 +241,15 @@ class PackedConv2d(_Packed, nn.Conv2d):  # type: ignore[override]
 class PackedLinear(_Packed, nn.Linear):  # type: ignore[override]
     """A packed linear layer, with the activation after it."""
 
-    def _pack(self, weight: Tensor) -> Tensor:
-        rows = 1
-        for size in self.shape[:-1]:
-            rows *= size
-        packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), rows)
+    def _pack(self, weight: Tensor, shape: Sequence[int]) -> Tensor:
+        rows = math.prod(shape[:-1])
+        packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
         return packed
 
     def forward(self, input: Tensor) -> Tensor:
         """input: (..., C). Returns (..., C')."""
-        _check_dtype(input, self._packed)
-        y: Tensor = torch.ops.mkldnn._linear_pointwise(input, self._packed, self.bias, *self.after)
+        packed = self._packed_for(input)
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(input, packed, self.bias, *self.after)
         return y
 
 
@@ -238,9 +265,7 @@ def pack(layer: Layer, shape: Sequence[int], after: Activation = NO_ACTIVATION) 
     return kind(layer, shape, after)
 
 
-def _check_dtype(x: Tensor, packed: Tensor) -> None:
-    if x.dtype is not packed.dtype:
-        raise TypeError(
-            f"the input is {x.dtype}, and the network was optimised for {packed.dtype}: convert "
-            "the input, or call hub.optimize with another dtype"
-        )
+def _lie_alike(a: Tensor, b: Tensor) -> bool:
+    """Return whether two packed weights have the same layout."""
+    describe = torch.ops.mkldnn._get_mkldnn_serialized_md
+    return torch.equal(describe(a), describe(b))

@@ -32,8 +32,8 @@ BACKENDS = {
 }
 #: Largest relative error (of the norm) against the network as it is, in float32.
 BOUND = 1e-4
-#: Seconds spent on telling how much faster the copy is.
-TIMING = 2.0
+#: Seconds spent at most on telling how much faster the copy is, and how often it is timed.
+TIMING, ROUNDS = 2.0, 5
 
 
 @dataclass(kw_only=True)
@@ -45,6 +45,7 @@ class Optimization:
         folded: norms that went into the layer before.
         packed: layers whose weights were packed.
         fused: activations that the layer before computes.
+        unfused: attentions (modules with a switch `fused_attn`) that are computed step by step.
         left: path of a norm or layer that was left as it is, to the reason.
         merged: path of a layer to those of the norm and the activation that it now computes too.
         error: relative error of the outputs on the example, against the network in its own dtype.
@@ -55,6 +56,7 @@ class Optimization:
     folded: int = 0
     packed: int = 0
     fused: int = 0
+    unfused: int = 0
     left: dict[str, str] = field(default_factory=dict)
     merged: dict[str, list[str]] = field(default_factory=dict)
     error: float = 0.0
@@ -62,6 +64,8 @@ class Optimization:
 
     def __str__(self) -> str:
         text = f"folded {self.folded}, packed {self.packed}, fused {self.fused}"
+        if self.unfused:
+            text += f", unfused {self.unfused}"
         if self.left:
             text += f", left {len(self.left)} as they are"
         return f"{text} ({self.backend}); {self.speedup:.2f} times as fast, error {self.error:.0e}"
@@ -118,6 +122,7 @@ def optimize(
         fast = fast.to(memory_format=torch.channels_last)
         if backend == "onednn":
             _pack(fast, shapes, done)
+            _unfuse_attention(fast, _converted(inputs, dtype), done)
         _note_norms(fast, done)
         fast._is_fused = True
         fast.optimization = done
@@ -208,6 +213,28 @@ def _pack(model: nn.Module, shapes: dict[nn.Module, tuple[int, ...]], done: Opti
         else:
             fusing.replace(model, layer, onednn.pack(layer, shapes[layer]))
         done.packed += 1
+
+
+def _unfuse_attention(model: nn.Module, inputs: tuple[Any, ...], done: Optimization) -> None:
+    """Compute attention step by step where that is faster, in place.
+
+    In 16 bits torch's fused kernel for CPUs can be slower than oneDNN's products with a softmax
+    between. The price is memory for the weights, (B, heads, N, N).
+    """
+    switches: list[Any] = [m for m in model.modules() if getattr(m, "fused_attn", None) is True]
+    first = next(model.parameters(), None)
+    if not switches or first is None or first.dtype not in (torch.bfloat16, torch.float16):
+        return
+
+    def run(is_fused: bool) -> None:
+        for module in switches:
+            module.fused_attn = is_fused
+        model(*inputs)
+
+    faster = _ratio(lambda: run(True), lambda: run(False), inputs[0].device) > 1.03
+    for module in switches:
+        module.fused_attn = not faster
+    done.unfused = len(switches) if faster else 0
 
 
 def _refusal(layer: onednn.Layer, shapes: dict[nn.Module, tuple[int, ...]]) -> str:
@@ -349,20 +376,25 @@ def _converted(inputs: tuple[Any, ...], dtype: torch.dtype | None) -> tuple[Any,
 def _speedup(
     model: nn.Module, fast: Callable[..., Any], inputs: tuple[Any, ...], dtype: torch.dtype | None
 ) -> float:
-    """Return how many times as fast the copy is on the example: both in turn, median of ratios."""
+    """Return how many times as fast the copy is on the example."""
     converted = _converted(inputs, dtype)
+    return _ratio(lambda: model(*inputs), lambda: fast(*converted), inputs[0].device)
+
+
+def _ratio(first: Callable[[], Any], second: Callable[[], Any], device: torch.device) -> float:
+    """Return how many times as long the first takes as the second: in turn, median of ratios."""
     ratios: list[float] = []
     end = time.perf_counter() + TIMING
-    while not ratios or (len(ratios) < 5 and time.perf_counter() < end):
-        ratios.append(_seconds(model, inputs) / _seconds(fast, converted))
+    while not ratios or (len(ratios) < ROUNDS and time.perf_counter() < end):
+        ratios.append(_seconds(first, device) / _seconds(second, device))
     return statistics.median(ratios)
 
 
-def _seconds(model: Callable[..., Any], inputs: tuple[Any, ...]) -> float:
+def _seconds(call: Callable[[], Any], device: torch.device) -> float:
     start = time.perf_counter()
-    model(*inputs)
-    if inputs[0].device.type != "cpu":
-        torch.accelerator.synchronize(inputs[0].device)
+    call()
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
     return time.perf_counter() - start
 
 

@@ -20,11 +20,27 @@ def by_hand(layer: L.Attention, x: torch.Tensor) -> torch.Tensor:
     return layer.proj(torch.cat(heads, -1))
 
 
+@pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("qk_norm", [False, True])
-def test_attention_is_that_of_the_paper(qk_norm):
+def test_attention_is_that_of_the_paper(qk_norm, fused):
     torch.manual_seed(0)
     layer = L.Attention(12, 3, qkv_bias=True, qk_norm=qk_norm, norm_layer=nn.LayerNorm).eval()
+    layer.fused_attn = fused
     torch.testing.assert_close(layer(X), by_hand(layer, X))
+
+
+def test_weights_can_be_seen_step_by_step():
+    layer = L.Attention(12, 3).eval()
+    seen = []
+    layer.attn_drop.register_forward_hook(lambda module, given, output: seen.append(output))
+    layer(X)
+    assert seen == []
+    layer.fused_attn = False
+    mask = torch.ones(7, 7, dtype=torch.bool).tril()
+    layer(X, mask)
+    assert seen[0].shape == (2, 3, 7, 7)
+    torch.testing.assert_close(seen[0].sum(-1), torch.ones(2, 3, 7))
+    assert not seen[0][..., ~mask].any()
 
 
 def test_attention_has_the_published_names():
@@ -36,18 +52,25 @@ def test_attention_has_the_published_names():
     assert set(L.Attention(12, 3, proj_bias=False).state_dict()) == {"qkv.weight", "proj.weight"}
 
 
-def test_a_masked_token_is_not_seen():
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("kind", ["boolean", "added"])
+def test_a_masked_token_is_not_seen(kind, fused):
     layer = L.Attention(12, 3).eval()
+    layer.fused_attn = fused
     mask = torch.ones(7, 7, dtype=torch.bool)
     mask[:, 4] = False
+    if kind == "added":
+        mask = torch.zeros(7, 7).masked_fill(~mask, float("-inf"))
     changed = X.clone()
     changed[:, 4] += 1
     others = [0, 1, 2, 3, 5, 6]
     torch.testing.assert_close(layer(X, mask)[:, others], layer(changed, mask)[:, others])
 
 
-def test_attention_drops_weights_only_in_training():
+@pytest.mark.parametrize("fused", [False, True])
+def test_attention_drops_weights_only_in_training(fused):
     layer = L.Attention(12, 3, attn_drop=0.5)
+    layer.fused_attn = fused
     assert not torch.equal(layer(X), layer(X))
     layer.eval()
     assert torch.equal(layer(X), layer(X))

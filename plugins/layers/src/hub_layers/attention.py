@@ -12,6 +12,9 @@ from .names import LayerFactory
 class Attention(nn.Module):
     """Multi-head self-attention with one projection to queries, keys and values.
 
+    With the attribute `fused_attn` set to False it is computed step by step: a forward hook of
+    `attn_drop` then sees the weights (B, heads, N, N).
+
     Args:
         dim: D of the input (B, N, D).
         num_heads: heads that D is divided into.
@@ -48,6 +51,7 @@ class Attention(nn.Module):
         if qk_norm and norm_layer is None:
             raise ValueError("qk_norm=True needs a norm_layer")
         factory: dict[str, Any] = dict(device=device, dtype=dtype)
+        self.fused_attn = True
         self.num_heads = num_heads
         self.head_dim = dim // num_heads
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias, **factory)
@@ -71,9 +75,20 @@ class Attention(nn.Module):
         """
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, self.head_dim))
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, heads, N, head_dim)
-        drop = self.attn_drop.p if self.training else 0.0
-        x = F.scaled_dot_product_attention(
-            self.q_norm(q), self.k_norm(k), v, attn_mask=attn_mask, dropout_p=drop
-        )
+        q, k = self.q_norm(q), self.k_norm(k)
+        if self.fused_attn:
+            drop = self.attn_drop.p if self.training else 0.0
+            x = F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask, dropout_p=drop)
+        else:
+            logits = (q * self.head_dim**-0.5) @ k.transpose(-2, -1)  # (B, heads, N, N)
+            x = self.attn_drop(_masked(logits, attn_mask).softmax(dim=-1)) @ v
         x = x.transpose(1, 2).flatten(2)  # (B, N, D)
         return self.proj_drop(self.proj(x))
+
+
+def _masked(logits: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    if mask is None:
+        return logits
+    if mask.dtype is torch.bool:
+        return logits.masked_fill(~mask, float("-inf"))
+    return logits + mask
