@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils._foreach_utils import _get_fused_kernels_supported_devices
 
+from hub_optim.lanes import is_dense
+
 
 class AlignedOptimizer(Optimizer):
     """Mixed into an optimizer of torch: gradients and states lie like their parameters."""
@@ -42,7 +44,7 @@ class AlignedOptimizer(Optimizer):
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         for parameter in group["params"] if group.get("fused") else ():
-            if not _is_dense(parameter):
+            if not is_dense(parameter):
                 raise ValueError(
                     f"a parameter of shape {tuple(parameter.shape)} and strides "
                     f"{parameter.stride()} has gaps in memory, which no fused kernel can step: "
@@ -89,7 +91,7 @@ def has_kernel(cls: Any, parameters: list[Tensor]) -> bool:
         type(p) in (Tensor, nn.Parameter)
         and p.is_floating_point()
         and p.device.type in devices
-        and _is_dense(p)
+        and is_dense(p)
         for p in parameters
     )
 
@@ -137,8 +139,3 @@ def _like(parameter: Tensor, value: Tensor) -> Tensor:
     if same or value.shape != parameter.shape:
         return value  # the strides of an axis of length 1 mean nothing
     return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-
-
-def _is_dense(parameter: Tensor) -> bool:
-    """Return whether a parameter fills its memory, so that a tensor like it has its strides."""
-    return torch.empty_like(parameter, device="meta").stride() == parameter.stride()
