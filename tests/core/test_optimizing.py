@@ -108,7 +108,7 @@ def test_bfloat16():
 
 
 def test_layers_are_packed_again_for_other_sizes_and_once_per_layout(monkeypatch):
-    monkeypatch.setattr(onednn, "SHAPES", 3)
+    monkeypatch.setattr(onednn, "CASES", 3)
     alike = []
     monkeypatch.setattr(onednn, "_lie_alike", lambda a, b: alike[-1])
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Linear(14, 5)).eval()
@@ -129,6 +129,18 @@ def test_layers_are_packed_again_for_other_sizes_and_once_per_layout(monkeypatch
     again = pickle.loads(pickle.dumps(fast))
     assert len(again[0]._layouts) == 1
     assert torch.equal(again(x), fast(x))
+
+
+def test_layers_are_packed_again_for_another_number_of_threads():
+    fast = hub.optimize(settled(Net()), x := torch.rand(1, 3, 16, 16))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(before + 1)
+        for _ in range(2):
+            fast(x)
+            assert len(fast.conv._layouts) == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_layouts_are_told_apart():

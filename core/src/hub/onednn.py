@@ -30,7 +30,7 @@ _SCHEMAS = {
     "_get_mkldnn_serialized_md": "(Tensor mkldnn_tensor) -> Tensor",
 }
 #: Shapes of inputs that a layer is packed for; further ones are computed with the first layout.
-SHAPES = 8
+CASES = 8
 
 
 class Activation(NamedTuple):
@@ -129,10 +129,10 @@ def _padding(conv: nn.Conv2d) -> list[int] | None:
 class _Packed(nn.Module):
     """A layer whose weight lies in memory as oneDNN wants it.
 
-    Which layout that is depends on the shape of the input, and with another one the weight is
-    reordered at every call. So it is packed again for each of the first `SHAPES` shapes, and held
-    once per layout. The layer has no gradients and no state dict, it copies and pickles, and it
-    stays on the CPU in its dtype.
+    Which layout that is depends on the shape of the input and on torch's number of threads, and
+    with another one the weight is reordered at every call. So it is packed again for each of the
+    first `CASES` of these, and held once per layout. The layer has no gradients and no state dict,
+    it copies and pickles, and it stays on the CPU in its dtype.
 
     Args:
         layer: what it stands for; `refusal` must be empty.
@@ -155,7 +155,7 @@ class _Packed(nn.Module):
 
     def _set(self, weight: Tensor) -> None:
         self._packed = self._pack(weight, self.shape)
-        self._layouts = {self.shape: self._packed}
+        self._layouts = {(torch.get_num_threads(), self.shape): self._packed}
 
     def _pack(self, weight: Tensor, shape: Sequence[int]) -> Tensor:
         """Return the weight in the layout that is fastest with an input of this shape."""
@@ -168,15 +168,16 @@ class _Packed(nn.Module):
                 f"the input is {x.dtype}, and the network was optimised for {self._packed.dtype}: "
                 "convert the input, or call hub.optimize with another dtype"
             )
-        known = self._layouts.get(x.shape)
+        case = torch.get_num_threads(), x.shape
+        known = self._layouts.get(case)
         if known is not None:
             return known
-        if len(self._layouts) >= SHAPES:
+        if len(self._layouts) >= CASES:
             return self._packed
         with torch.inference_mode(mode=False), torch.no_grad():
             new = self._pack(self.weight, x.shape)
         same = (held for held in self._layouts.values() if _lie_alike(held, new))
-        return self._layouts.setdefault(x.shape, next(same, new))
+        return self._layouts.setdefault(case, next(same, new))
 
     @property
     def weight(self) -> Tensor:

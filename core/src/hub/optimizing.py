@@ -81,10 +81,11 @@ def optimize(
     """Return a copy of a network for inference, faster and with equal outputs.
 
     BatchNorms are folded into the layers that they only follow (see `hub.fuse`), memory is
-    channels_last, and on CPUs weights are packed for oneDNN and activations computed by the layer
-    before them. Only what the graph of the network proves is done; the outputs are compared on the
-    example before the copy is returned. Inputs of other sizes work as before. The copy has no
-    gradients and no state dict: save, load, train and move the network itself.
+    channels_last, and on CPUs weights are packed for oneDNN, activations computed by the layer
+    before them, and attention in 16 bits goes step by step where that is faster. Only what the
+    graph of the network proves is done; the outputs are compared on the example before the copy is
+    returned. Inputs of other sizes work as before. The copy has no gradients and no state dict:
+    save, load, train and move the network itself.
 
     Args:
         model: any network in evaluation mode, a feature extractor too. It is not changed.
