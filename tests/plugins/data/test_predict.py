@@ -232,6 +232,30 @@ def test_many_images_show_progress_on_a_terminal_only(
     assert "/40" in capsys.readouterr().err
 
 
+def test_an_optimized_copy_answers_alike_and_says_what_it_is(
+    folder: Path, capsys: pytest.CaptureFixture, models: dict[str, nn.Module]
+) -> None:
+    class Convolved(Brightest):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 1, bias=False)
+            self.norm = nn.BatchNorm2d(3)
+            nn.init.dirac_(self.conv.weight)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(self.norm(self.conv(x)))
+
+    models["convolved"] = Convolved()
+    assert predict(folder, "--model", "convolved", "--device", "cpu") == 0
+    plain = capsys.readouterr()
+    assert predict(folder, "--model", "convolved", "--device", "cpu", "--optimize") == 0
+    optimized = capsys.readouterr()
+    assert optimized.out == plain.out and set(answers(plain.out).values()) == set(COLORS)
+    assert plain.err == ""
+    assert optimized.err.startswith("hub: folded 1, packed ")
+    assert isinstance(models["convolved"].norm, nn.BatchNorm2d)
+
+
 def test_patterns_and_folders_come_in_natural_order(folder: Path) -> None:
     found = [Path(file.path).name for file in find_images([folder / "*.[pJ]*", folder])]
     assert found == ["2.png", "10.JPG", "2.png", "10.JPG", "1.png"]

@@ -176,6 +176,8 @@ def _results(files: Sequence[Found], args: Namespace) -> Iterable[Result]:
         return [Result(file.path, error=file.problem) for file in files]
     batch = min(args.batch_size, len(files)) if args.optimize else 0
     classifier = Classifier(args.model, device=args.device, optimize=batch)
+    if args.optimize:
+        tqdm.write(f"hub: {classifier.model.optimization}", file=sys.stderr)
     results = classifier.answer(files, topk=args.topk, batch_size=args.batch_size)
     quiet = len(files) < MANY or not sys.stderr.isatty()
     return tqdm(results, total=len(files), unit="image", disable=quiet, leave=False)
