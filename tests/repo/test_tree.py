@@ -4,10 +4,13 @@ import json
 import re
 import subprocess
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
 from make_known import TARGET, known
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
 ROOT_PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -15,6 +18,7 @@ PROJECTS = {
     path.parent: tomllib.loads(path.read_text())
     for path in (ROOT / "core/pyproject.toml", *sorted(ROOT.glob("plugins/*/pyproject.toml")))
 }
+TEMPLATE = ROOT / "core/src/hub/template/pyproject.toml"
 PLUGINS = [folder for folder in PROJECTS if folder.name != "core"]
 
 
@@ -39,6 +43,20 @@ def test_environment_holds_every_package():
 
 def test_versions_go_in_lockstep():
     assert len({p["project"]["version"] for p in PROJECTS.values()}) == 1
+
+
+def test_lowest_versions_are_stated_once_for_all_packages():
+    version = Version(PROJECTS[ROOT / "core"]["project"]["version"])
+    bounds = {}
+    for project in (*PROJECTS.values(), tomllib.loads(TEMPLATE.read_text())):
+        extras = project["project"].get("optional-dependencies", {})
+        for line in chain(project["project"]["dependencies"], *extras.values()):
+            requirement = Requirement(line)
+            (bound,) = requirement.specifier
+            assert bound.operator == ">=", line
+            assert bounds.setdefault(requirement.name, bound) == bound, line
+            if requirement.name.startswith("hub-"):
+                assert Version(bound.version) == version, line
 
 
 def test_no_shipped_package_depends_on_the_reference():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from operator import attrgetter
 from typing import Any, ClassVar, Self
 
 import torch
@@ -244,7 +245,9 @@ class Backbone(nn.Module):
 
     def get_classifier(self) -> nn.Module:
         """Return the layer that gives the logits; Identity with `num_classes=0`."""
-        return self.get_submodule(self.classifier_path)
+        # get_submodule is nothing that torch 2.9 can trace in a strict export.
+        classifier: nn.Module = attrgetter(self.classifier_path)(self)
+        return classifier
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """Give the network a fresh head, on the device and in the dtype and mode of the old.

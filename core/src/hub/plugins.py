@@ -171,7 +171,7 @@ class Host:
         finally:
             loading.heavy = tuple(sorted(HEAVY & sys.modules.keys() - before))
         bring = getattr(loading.module, "hub_addhooks", None)
-        if self.manager.parse_hookimpl_opts(loading.module, "hub_addhooks") and bring is not None:
+        if bring is not None and self.manager.parse_hookimpl_opts(loading.module, "hub_addhooks"):
             for namespace in bring():
                 self.manager.add_hookspecs(namespace)
 
