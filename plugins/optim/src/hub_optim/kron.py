@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from hub_optim.arithmetic import Number, add_, scale_
+from hub_optim.base import Group, State
 from hub_optim.draws import DrawingOptimizer
-from hub_optim.engine import Group, decay_rate
-from hub_optim.whole import State, given, like
+from hub_optim.engine import decay_rate
+from hub_optim.whole import given, like
 
 Factors = list[Tensor]  # (N,) for a diagonal, (N, N) for an upper triangle
 

@@ -86,6 +86,10 @@ class Lars(BlockedOptimizer):
         """Return the momentum, if there is any."""
         return {"momentum_buffer": torch.zeros_like} if group["momentum"] else {}
 
+    def counts_steps(self, group: Group) -> bool:
+        """Return False: after the first, no step differs from another."""
+        return False
+
     def constants(self, group: Group, tick: Tick) -> LarsConstants:
         """Return the numbers of a step."""
         return LarsConstants(

@@ -76,6 +76,10 @@ class SGDW(BlockedOptimizer):
         """Return the momentum, if there is any."""
         return {"momentum_buffer": torch.zeros_like} if group["momentum"] else {}
 
+    def counts_steps(self, group: Group) -> bool:
+        """Return False: after the first, no step differs from another."""
+        return False
+
     def constants(self, group: Group, tick: Tick) -> SGDConstants:
         """Return the numbers of a step."""
         return SGDConstants(
