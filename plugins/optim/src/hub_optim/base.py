@@ -141,13 +141,8 @@ class CheckedOptimizer(Optimizer):
         for name, first in needed.items():
             state[name] = _in_parts(state.get(name), first)
         if not all(_fits(state[name], first) for name, first in needed.items()):
-            name = type(self).__name__
-            raise ValueError(
-                f"this is no state for {name}: of parameter {index}, of shape {tuple(p.shape)}, "
-                f"it has {_described(state)}, but {name} needs {_described(needed)}; load what the "
-                "same optimizer has saved of the same parameters, or begin without a state"
-            )
-        return {name: _copied(value, p) for name, value in state.items()}
+            raise wrong_state(self, index, p, state, needed)
+        return {name: copied(value, p) for name, value in state.items()}
 
 
 def in_own_form(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
@@ -176,6 +171,18 @@ def entries(
             yield index, p, group
 
 
+def wrong_state(
+    optimizer: Optimizer, index: int, p: Tensor, state: State, needed: State
+) -> ValueError:
+    """Return what to raise where a parameter's saved state is not what the optimizer needs."""
+    name = type(optimizer).__name__
+    return ValueError(
+        f"this is no state for {name}: of parameter {index}, of shape {tuple(p.shape)}, it has "
+        f"{_described(state)}, but {name} needs {_described(needed)}; load what the same optimizer "
+        "has saved of the same parameters, or begin without a state"
+    )
+
+
 def _in_parts(value: Any, first: Any) -> Any:
     """Return complex numbers as real ones where these are due."""
     if isinstance(value, Tensor) and value.is_complex() and not first.is_complex():
@@ -196,18 +203,19 @@ def _fits(value: Any, first: Any) -> bool:
 
 def _described(state: State) -> str:
     """Return the names in a state, with the shapes of tensors."""
-    shown = {
-        n: tuple(v.shape) if isinstance(v, Tensor) else type(v).__name__
-        for n, v in state.items()
-        if v is not None
-    }
-    return ", ".join(f"{name} {kind}" for name, kind in shown.items()) or "nothing"
+    return ", ".join(f"{n} {_shown(v)}" for n, v in state.items() if v is not None) or "nothing"
 
 
-def _copied(value: Any, p: Tensor) -> Any:
+def _shown(value: Any) -> object:
+    if isinstance(value, list):
+        return [_shown(item) for item in value]
+    return tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+
+
+def copied(value: Any, p: Tensor) -> Any:
     """Return tensors, or lists of them, in memory of their own, distributed as `p` is."""
     if isinstance(value, list):
-        return [_copied(item, p) for item in value]
+        return [copied(item, p) for item in value]
     if not isinstance(value, Tensor):
         return value
     value = value.detach().clone()

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from hub_optim import fused
+from hub_optim.arguments import check_options
 from hub_optim.compiling import compile_step
 from hub_optim.groups import (
     check_groups,
@@ -80,10 +81,20 @@ def create_optimizer_v2(
             `eps` and `betas` are dropped where it has none.
 
     Raises:
+        TypeError: a number is given as text.
         ValueError: the name is unknown, the optimizer does not take a keyword, a parameter is in
             no group or in two.
         ImportError: the optimizer is of a package that is not installed.
     """
+    own = dict(
+        lr=lr,
+        weight_decay=weight_decay,
+        momentum=momentum,
+        layer_decay=layer_decay,
+        layer_decay_min_scale=layer_decay_min_scale,
+        layer_decay_no_opt_scale=layer_decay_no_opt_scale,
+    )
+    check_options(create_optimizer_v2, own, opt)
     name, lookahead = split_lookahead(opt)
     info = get_optimizer_info(name)
     groups = cast("Params", model_or_params)
@@ -189,20 +200,15 @@ def _construct(info: OptimInfo, groups: Params, kwargs: dict[str, Any]) -> Optim
     allowed = _keywords(cls)
     compiles_itself = allowed is None or "compile" in allowed
     compiled = not compiles_itself and kwargs.pop("compile", False)
-    kwargs = _fit(info, kwargs, allowed)
-    if not _chooses_form(kwargs) and fused.has_kernel(cls, list(_tensors(groups))):
-        kwargs["fused"] = True  # as good as compiled, and there at once
-    if kwargs.get("fused"):
-        cls = fused.ALIGNED.get(cls, cls)
-    optimizer = cls(groups, **kwargs)
-    if compiled and not kwargs.get("fused"):
+    check_options(cls, kwargs, info.name)
+    for group in groups:
+        if isinstance(group, dict):
+            check_options(cls, group, info.name)
+    optimizer = fused.OF_TORCH.get(cls, cls)(groups, **_fit(info, kwargs, allowed))
+    # A fused kernel is as good as a compiled one, and there at once.
+    if compiled and not all(group.get("fused") for group in optimizer.param_groups):
         compile_step(optimizer)
     return optimizer
-
-
-def _chooses_form(kwargs: Mapping[str, Any]) -> bool:
-    said = any(kwargs.get(form) is not None for form in ("foreach", "fused"))
-    return said or any(kwargs.get(form) for form in ("capturable", "differentiable"))
 
 
 def _fit(info: OptimInfo, kwargs: dict[str, Any], allowed: set[str] | None) -> dict[str, Any]:
@@ -249,17 +255,6 @@ def _keywords(cls: Callable[..., Optimizer]) -> set[str] | None:
     return names
 
 
-def _tensors(groups: Params) -> Iterable[Tensor]:
-    for entry in groups:
-        if isinstance(entry, dict):
-            held = entry["params"]
-            held = [held] if isinstance(held, Tensor) else list(held)
-            entry["params"] = held  # a generator is good for one reading only
-            yield from _tensors(held)
-        else:
-            yield entry[1] if isinstance(entry, tuple) else entry
-
-
 def _class_of(info: OptimInfo) -> Callable[..., Optimizer]:
     """Import the class of an optimizer."""
     if not isinstance(info.opt_class, str):
@@ -278,4 +273,4 @@ def _class_of(info: OptimInfo) -> Callable[..., Optimizer]:
             f"{hint}",
             name=e.name,
         ) from e
-    return fused.ALIGNED.get(cls, cls) if info.defaults.get("fused") else cls
+    return fused.OF_TORCH.get(cls, cls) if info.defaults.get("fused") else cls

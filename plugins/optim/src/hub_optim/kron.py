@@ -98,6 +98,12 @@ class Kron(DrawingOptimizer):
         self._choices = random.Random(self.seed)
         super().__init__(params, defaults)
 
+    def adopt_state(self, state: State, group: Group) -> None:
+        """Take the factor of a scalar as a vector; timm has a scalar."""
+        super().adopt_state(state, group)
+        if isinstance(state.get("Q"), list):
+            state["Q"] = [as_array(q) for q in state["Q"]]
+
     def begin(self, p: Tensor, group: Group) -> State:
         """Return zeros for the momentum, and factors that are multiples of the identity."""
         momentum = like(flattened(p, group))
