@@ -66,8 +66,8 @@ def trace(create, settings: dict) -> dict:
     """Return the epochs that a scheduler asks for and the rates that it sets, step by step.
 
     What they are before the first step is left out: timm begins a tangent at the rate of the group
-    and not at its own. Step 0 of a plateau is left out: with no warm-up timm sets the rate of the warm-up there, which
-    no loop of its own ever asks for and hub does not imitate.
+    and not at its own. Step 0 of a plateau is left out: with no warm-up timm sets the rate of the
+    warm-up there, which no loop of its own ever asks for and hub does not imitate.
     """
     parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
     groups = [dict(params=parameters[:1]), dict(params=parameters[1:], lr=0.3, lr_scale=0.5)]

@@ -213,15 +213,14 @@ def _shown(value: Any) -> object:
 
 
 def copied(value: Any, p: Tensor) -> Any:
-    """Return tensors, or lists of them, in memory of their own, distributed as `p` is."""
+    """Return a state in memory of its own, distributed as `p` where it has its shape."""
     if isinstance(value, list):
-        return [copied(item, p) for item in value]
+        return [whole(item).clone() for item in value]
     if not isinstance(value, Tensor):
         return value
-    value = value.detach().clone()
-    if not is_distributed(p):
-        return whole(value)
-    return distributed_as(value.to(p.device), p) if value.shape == p.shape else value
+    if not is_distributed(p) or value.shape != p.shape:
+        return whole(value.detach().clone())
+    return distributed_as(value.detach().clone().to(p.device), p)
 
 
 def moved(value: Any, device: torch.device) -> Any:
