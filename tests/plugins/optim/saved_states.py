@@ -19,10 +19,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "adafactorbv": {"min_dim_size_to_factor": 2},
 }
 FORMS = """
-    adabelief radabelief adafactor cadafactor adafactorbv adahessian adamp adamuon adamwlegacy cadamc
-    adan adopt adoptc kron lamb lambcd laprop lars lion lionc madgrad mars muon nadamlegacy nadamw
-    novograd radamlegacy rmsproptf sgdp sgdw csgdc sgd adam adamw nadam radam adamax adadelta adagrad
-    rmsprop lookahead_lion lookahead_lamb lookahead_sgd
+    adabelief radabelief adafactor cadafactor adafactorbv adahessian adamp adamuon adamwlegacy
+    cadamc adan adopt adoptc kron lamb lambcd laprop lars lion lionc madgrad mars muon
+    nadamlegacy nadamw novograd radamlegacy rmsproptf sgdp sgdw csgdc sgd adam adamw nadam radam
+    adamax adadelta adagrad rmsprop lookahead_lion lookahead_lamb lookahead_sgd
 """.split()
 
 

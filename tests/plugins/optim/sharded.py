@@ -47,7 +47,9 @@ def plain() -> dict[str, nn.Parameter]:
 def spread(mesh: DeviceMesh) -> dict[str, nn.Parameter]:
     model = Holder()
     fully_shard(model, mesh=mesh)
-    parts = {n: nn.Parameter(distribute_tensor(value(n, 0.0), mesh, [s])) for n, s in SPREAD.items()}
+    parts = {
+        n: nn.Parameter(distribute_tensor(value(n, 0.0), mesh, [s])) for n, s in SPREAD.items()
+    }
     return dict(model.named_parameters()) | parts
 
 
@@ -66,7 +68,7 @@ def train(params: dict[str, nn.Parameter], opt: str, steps: range, state: Any = 
 
 
 def gradient(p: Tensor, whole: Tensor) -> Tensor:
-    """Return a gradient in the form that training gives it, of a copy as a sum still to be taken."""
+    """Return a gradient as training gives it: of a copy, as a sum still to be taken."""
     if not hasattr(p, "placements"):
         return whole
     if p.placements[0] != Replicate():

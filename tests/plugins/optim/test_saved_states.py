@@ -14,6 +14,8 @@ from saved_states import AFTER, FORMS, OPTIONS, RECORDED, SAVED, SmallTrack, dec
 from torch import nn
 from trajectory import advance, groups
 
+# timm takes these moments in float32 when it loads them; hub does not.
+ROUGH = {"radamlegacy": 1e-7}
 STATES = json.loads(RECORDED.read_text())
 
 
@@ -41,7 +43,7 @@ def go_on(opt: str, state: dict[str, Any]) -> None:
         torch.testing.assert_close(
             track.params[name].detach(),
             torch.tensor(expected, dtype=torch.float64),
-            rtol=1e-9,
+            rtol=ROUGH.get(opt, 1e-9),
             atol=1e-11,
         )
 
@@ -109,8 +111,8 @@ def test_a_state_that_lacks_something_is_refused_and_changes_nothing(opt):
         for damage in (without, misshapen):
             state = damage(copy.deepcopy(whole), name)
             state["param_groups"][0]["lr"] = 77.0
-            if state["state"] == whole["state"]:
-                continue
+            if not state["state"][0]:
+                continue  # without any state, a parameter begins anew
             with pytest.raises(ValueError, match=rf"no state for .*parameter 0.*needs .*{name}"):
                 optimizer.load_state_dict(state)
     assert optimizer.param_groups[0]["lr"] != 77.0
@@ -140,16 +142,16 @@ def misshapen(state: dict[str, Any], name: str) -> dict[str, Any]:
 def test_the_state_of_another_optimizer_is_refused_or_serves(opt):
     """Never is it accepted and then misses something in the next step."""
     for other in ("sgd", "adamw", "lion", "novograd", "adafactor", "kron", "adagrad"):
-        track, optimizer = SmallTrack(), None
+        track = SmallTrack()
         optimizer = make(opt, track)
+        before = copy.deepcopy(optimizer.state_dict()["state"])
         try:
             optimizer.load_state_dict(trained(other)[1].state_dict())
         except ValueError as e:
             assert "this is no state for" in str(e)
-            assert not optimizer.state
+            torch.testing.assert_close(optimizer.state_dict()["state"], before, rtol=0, atol=0)
         else:
-            create_graph = opt == "adahessian"
-            track.backward(1, create_graph=create_graph)
+            track.backward(1, create_graph=opt == "adahessian")
             optimizer.step()
 
 

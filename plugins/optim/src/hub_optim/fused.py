@@ -43,6 +43,8 @@ class TorchOptimizer(Optimizer):
         if fits_groups(self, state_dict):  # otherwise torch says what is wrong
             states = dict(state_dict["state"])
             for index, p, group in entries(self, state_dict):
+                for name, value in self.defaults.items():
+                    group.setdefault(name, value)
                 if states.get(index):
                     self._check(index, p, states[index], group)
                     states[index] = {n: copied(value, p) for n, value in states[index].items()}
