@@ -59,12 +59,12 @@ class Adahessian(DrawingOptimizer):
         maximize: bool = False,
     ) -> None:
         defaults = given(locals())
+        super().__init__(params, defaults)
         if not 0 <= hessian_power <= 1:
             raise ValueError(f"hessian_power is {hessian_power}; it must be between 0 and 1")
         for name, count in (("update_each", update_each), ("n_samples", n_samples)):
             if count < 1:
                 raise ValueError(f"{name} is {count}; it must be 1 or more")
-        super().__init__(params, defaults)
 
     def begin(self, p: Tensor, group: Group) -> State:
         """Return zeros for the moments and the estimate, whose age is counted beside."""

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import cache
-from typing import Any
+from typing import Any, Unpack, get_args, get_origin, get_type_hints
 
 NOT_OPTIONS = ("params", "param_names")
 
@@ -25,7 +25,7 @@ def check_options(
         TypeError: an option is text, as YAML reads 1e-3, where text is not taken.
         ValueError: `lr`, `weight_decay`, `eps`, `momentum` or one of `betas` is out of range.
     """
-    refuse_text(name or owner.__name__, options, _annotations(owner))
+    refuse_text(name or owner.__name__, options, keywords(owner)[0])
     for option in ("lr", "weight_decay", "eps", "momentum"):
         value = options.get(option)
         if value is not None and not value >= 0:
@@ -59,15 +59,29 @@ def refuse_text(owner: str, options: Mapping[str, Any], annotations: Mapping[str
 
 
 @cache
-def _annotations(owner: Callable[..., Any]) -> dict[str, str]:
-    """Return the annotations of a signature as text; none for what may be anything."""
-    return {
-        parameter.name: "str" if isinstance(parameter.default, str) else _shown(parameter)
-        for parameter in inspect.signature(owner).parameters.values()
-    }
+def keywords(owner: Callable[..., Any]) -> tuple[dict[str, str], bool]:
+    """Return the keywords of a signature, and whether it takes any others.
+
+    Each comes with its annotation as text, which is empty where it may be anything.
+    """
+    known: dict[str, str] = {}
+    for parameter in inspect.signature(owner).parameters.values():
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD:
+            known[parameter.name] = _shown(parameter)
+            continue
+        # `**switches: Unpack[Switches]` says which; anything else says that all are welcome.
+        constructor = owner.__init__ if isinstance(owner, type) else owner  # type: ignore[misc]
+        annotation = get_type_hints(constructor).get(parameter.name)
+        if get_origin(annotation) is not Unpack:
+            return known, True
+        hints = get_type_hints(get_args(annotation)[0])
+        known |= {name: str(hint) for name, hint in hints.items()}
+    return known, False
 
 
 def _shown(parameter: inspect.Parameter) -> str:
+    if isinstance(parameter.default, str):
+        return "str"
     if parameter.annotation in (inspect.Parameter.empty, Any, "Any"):
         return ""
     return inspect.formatannotation(parameter.annotation)

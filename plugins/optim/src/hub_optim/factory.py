@@ -8,17 +8,16 @@ What computes a step fastest differs by device. Where torch has one fused kernel
 from __future__ import annotations
 
 import importlib
-import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
-from typing import Any, Unpack, cast, get_args, get_origin, get_type_hints
+from typing import Any, cast
 
 from hub.suggest import did_you_mean
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from hub_optim import fused
-from hub_optim.arguments import check_options
+from hub_optim.arguments import check_options, keywords
 from hub_optim.compiling import compile_step
 from hub_optim.groups import (
     check_groups,
@@ -197,7 +196,8 @@ def _without_fused_if_sparse(model: nn.Module) -> dict[str, Any]:
 def _construct(info: OptimInfo, groups: Params, kwargs: dict[str, Any]) -> Optimizer:
     """Construct an optimizer, in the fastest form unless the keywords choose one."""
     cls = _class_of(info)
-    allowed = _keywords(cls)
+    known, takes_any = keywords(cls)
+    allowed = None if takes_any else known.keys() - {"self", "params"}
     compiles_itself = allowed is None or "compile" in allowed
     compiled = not compiles_itself and kwargs.pop("compile", False)
     check_options(cls, kwargs, info.name)
@@ -211,7 +211,9 @@ def _construct(info: OptimInfo, groups: Params, kwargs: dict[str, Any]) -> Optim
     return optimizer
 
 
-def _fit(info: OptimInfo, kwargs: dict[str, Any], allowed: set[str] | None) -> dict[str, Any]:
+def _fit(
+    info: OptimInfo, kwargs: dict[str, Any], allowed: Collection[str] | None
+) -> dict[str, Any]:
     """Drop what everyone may pass and this optimizer has no use for; refuse what it does not know.
 
     Args:
@@ -237,22 +239,6 @@ def _fit(info: OptimInfo, kwargs: dict[str, Any], allowed: set[str] | None) -> d
                 f"{did_you_mean(key, allowed)} It takes {', '.join(sorted(allowed))}"
             )
     return kwargs
-
-
-def _keywords(cls: Callable[..., Optimizer]) -> set[str] | None:
-    """Return the keywords of a constructor, or None if it takes any."""
-    names: set[str] = set()
-    for parameter in list(inspect.signature(cls).parameters.values())[1:]:
-        if parameter.kind is not inspect.Parameter.VAR_KEYWORD:
-            names.add(parameter.name)
-            continue
-        # `**switches: Unpack[Switches]` says which; anything else says that all are welcome.
-        constructor = cls.__init__ if isinstance(cls, type) else cls  # type: ignore[misc]
-        annotation = get_type_hints(constructor).get(parameter.name)
-        if get_origin(annotation) is not Unpack:
-            return None
-        names |= get_type_hints(get_args(annotation)[0]).keys()
-    return names
 
 
 def _class_of(info: OptimInfo) -> Callable[..., Optimizer]:

@@ -68,7 +68,6 @@ class Lars(BlockedOptimizer):
         always_adapt: bool = False,
         **switches: Unpack[Switches],
     ) -> None:
-        check_nesterov(nesterov, momentum, dampening)
         defaults = dict(
             always_adapt=always_adapt,
             dampening=dampening,
@@ -81,6 +80,7 @@ class Lars(BlockedOptimizer):
             weight_decay=weight_decay,
         )
         super().__init__(params, defaults, **switches)
+        check_nesterov(nesterov, momentum, dampening)
 
     def buffers(self, group: Group) -> Mapping[str, Fill]:
         """Return the momentum, if there is any."""

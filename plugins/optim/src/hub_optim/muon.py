@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from hub_optim.adam import AdamConstants, AdamWLegacy
+from hub_optim.arguments import check_options
 from hub_optim.arithmetic import Number, add_, scale_
 from hub_optim.base import Group, State
 from hub_optim.engine import dense_gradient
@@ -95,6 +96,7 @@ class Muon(WholeOptimizer):
         ns_dtype: torch.dtype | None = torch.bfloat16,
     ) -> None:
         defaults = given(locals())
+        check_options(Muon, defaults)
         del defaults["adamw_lr"]
         check_choice("algo", algo, ALGORITHMS)
         check_choice("conv_mode", conv_mode, CONV_MODES)

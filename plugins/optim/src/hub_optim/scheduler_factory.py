@@ -15,7 +15,6 @@ from hub_optim.schedule_registry import create_schedule, get_schedule_info, reso
 from hub_optim.schedulers import Scheduler
 from hub_optim.schedules import noise_of
 
-
 # For these a type checker knows that there is a scheduler.
 Known = Literal[
     "constant", "cosine", "multistep", "plateau", "poly", "rsqrt", "step", "tanh", "wsd"

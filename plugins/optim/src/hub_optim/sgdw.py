@@ -60,7 +60,6 @@ class SGDW(BlockedOptimizer):
         corrected_weight_decay: bool = False,
         **switches: Unpack[Switches],
     ) -> None:
-        check_nesterov(nesterov, momentum, dampening)
         defaults = dict(
             lr=lr,
             momentum=momentum,
@@ -71,6 +70,7 @@ class SGDW(BlockedOptimizer):
             corrected_weight_decay=corrected_weight_decay,
         )
         super().__init__(params, defaults, **switches)
+        check_nesterov(nesterov, momentum, dampening)
 
     def buffers(self, group: Group) -> Mapping[str, Fill]:
         """Return the momentum, if there is any."""
