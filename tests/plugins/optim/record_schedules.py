@@ -65,8 +65,9 @@ def metric(t: int) -> float | None:
 def trace(create, settings: dict) -> dict:
     """Return the epochs that a scheduler asks for and the rates that it sets, step by step.
 
-    Step 0 of a plateau is left out: with no warm-up timm sets the rate of the warm-up there, which
-    no loop of its own ever asks for and hub does not imitate.
+    What they are before the first step is left out: timm begins a tangent at the rate of the group
+    and not at its own. Step 0 of a plateau is left out: with no warm-up timm sets the rate of the
+    warm-up there, which no loop of its own ever asks for and hub does not imitate.
     """
     parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
     groups = [dict(params=parameters[:1]), dict(params=parameters[1:], lr=0.3, lr_scale=0.5)]
@@ -75,7 +76,7 @@ def trace(create, settings: dict) -> dict:
     on_epochs = settings["step_on_epochs"]
     steps = epochs * (1 if on_epochs else settings["updates_per_epoch"])
     advance = scheduler.step if on_epochs else scheduler.step_update
-    rates = [[group["lr"] for group in optimizer.param_groups]]
+    rates = []
     for t in range(int(settings["sched"] == "plateau"), steps):
         advance(t, metric(t))
         rates.append([group["lr"] for group in optimizer.param_groups])

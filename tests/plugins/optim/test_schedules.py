@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 from argparse import Namespace
+from dataclasses import dataclass
 from pathlib import Path
 
 import hub
@@ -126,7 +127,7 @@ def test_layer_scale_reaches_every_schedule():
         scheduler, _ = hub_optim.create_scheduler_v2(
             optimizer(lr_scale=0.25), sched, stable_timescale=10
         )
-        assert rates_of(scheduler) == [0.25 * BASE], sched
+        assert rates_of(scheduler) == pytest.approx([0.25 * BASE], rel=1e-6), sched
 
 
 def test_group_that_is_added_later_is_scheduled_too():
@@ -340,6 +341,38 @@ PLUGIN = """
         from hub_optim import ScheduleInfo
         return [ScheduleInfo(name="{name}", schedule="hub_acme.plugin:halves")]
 """
+
+
+@pytest.mark.parametrize("warmup_epochs", [0, 2])
+@pytest.mark.parametrize("sched", hub_optim.list_schedules())
+def test_the_first_epoch_has_the_rate_of_the_schedule(sched, warmup_epochs):
+    """What training does before the first `step` is what `step(0)` asks for."""
+    settings = dict(num_epochs=10, warmup_epochs=warmup_epochs, stable_timescale=3)
+    settings |= dict(decay_milestones=(1, 4))  # which shows at step 0
+    scheduler, _ = hub_optim.create_scheduler_v2(optimizer(), sched, **settings)
+    before = rates_of(scheduler)
+    scheduler.step(0)
+    assert rates_of(scheduler) == before
+
+
+@dataclass(frozen=True)
+class Rising:
+    """A schedule of a third party; `warmup_t` says nothing here, as it has no `warmup_lr_init`."""
+
+    warmup_t: int = 3
+
+    def __call__(self, base: float, t: float) -> float:
+        return base * (t + 1) / 10
+
+
+class OwnScheduler(hub_optim.Scheduler):
+    def __init__(self, optimizer):
+        super().__init__(optimizer, lambda base, t: base * 0.5 ** (t + 1))
+
+
+def test_the_first_epoch_of_a_third_partys_schedule_has_its_rate():
+    assert rates_of(hub_optim.Scheduler(optimizer(), Rising())) == pytest.approx([BASE / 10])
+    assert rates_of(OwnScheduler(optimizer())) == [BASE / 2]
 
 
 def test_schedule_of_a_plugin_works_like_one_of_ours(install):

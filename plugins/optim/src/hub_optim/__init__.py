@@ -175,10 +175,12 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(importlib.import_module(f"hub_optim.{_LAZY[name]}"), name)
-    raise AttributeError(f"module 'hub_optim' has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker would take any name for right
+
+    def __getattr__(name: str) -> Any:
+        if name in _LAZY:
+            return getattr(importlib.import_module(f"hub_optim.{_LAZY[name]}"), name)
+        raise AttributeError(f"module 'hub_optim' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from hub_optim.arithmetic import Number, add_
-from hub_optim.engine import Group
-from hub_optim.whole import State, WholeOptimizer, cautious_, given, like, squared, steps_taken
+from hub_optim.base import Group, State
+from hub_optim.whole import WholeOptimizer, cautious_, given, like, squared, steps_taken
 
 
 class Adafactor(WholeOptimizer):
@@ -74,9 +74,21 @@ class Adafactor(WholeOptimizer):
             )
         super().__init__(params, defaults)
 
+    def adopt_group(self, group: Group) -> None:
+        """Take the one beta of timm."""
+        super().adopt_group(group)
+        if group.get("beta1") is not None:
+            group["betas"] = (group["beta1"], 0.999)
+        group.pop("beta1", None)
+
+    def adopt_state(self, state: State, group: Group) -> None:
+        """Leave out the size of the parameter, which timm keeps and measures anew in each step."""
+        super().adopt_state(state, group)
+        state.pop("RMS", None)
+
     def begin(self, p: Tensor, group: Group) -> State:
         """Return zeros for the moments, those of a factored parameter without a side."""
-        state = {} if group["betas"] is None else {"exp_avg": like(p, wide=True)}
+        state = {} if group.get("betas") is None else {"exp_avg": like(p, wide=True)}
         sides = factored_sides(p.shape, group["min_dim_size_to_factor"])
         real = like(p, wide=True)
         real = real.real if real.is_complex() else real
@@ -97,7 +109,7 @@ class Adafactor(WholeOptimizer):
         u = self._divided(g, state, weight, group)
         rms = u.norm() / math.sqrt(u.numel())
         u.mul_(lr / (rms / group["clip_threshold"]).clamp_(min=1.0))
-        if group["betas"] is not None:
+        if group.get("betas") is not None:
             u = state["exp_avg"].lerp_(u, 1 - group["betas"][0])
             if group["caution"]:
                 u = cautious_(u.clone(), g)

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from hub_optim.arithmetic import Number, add_, scale_
-from hub_optim.engine import Group, decay_rate
-from hub_optim.whole import State, WholeOptimizer, cautious_, given, like, squared, steps_taken
+from hub_optim.base import Group, State
+from hub_optim.engine import decay_rate
+from hub_optim.whole import WholeOptimizer, cautious_, given, like, squared, steps_taken
 
 DTYPES = {name: getattr(torch, name) for name in ("bfloat16", "float16", "float32")}
 
@@ -85,7 +86,7 @@ class AdafactorBigVision(WholeOptimizer):
                 "exp_avg_sq_r": zeros.sum(col, keepdim=True),
                 "exp_avg_sq_c": zeros.sum(row, keepdim=True),
             }
-        if group["momentum"] is not None:
+        if group.get("momentum") is not None:
             dtype = p.dtype if p.is_complex() else group["momentum_dtype"]
             state["exp_avg"] = torch.zeros_like(p, dtype=dtype)
         return state
@@ -96,7 +97,7 @@ class AdafactorBigVision(WholeOptimizer):
         if group["clipping_threshold"] is not None:
             rms = u.norm() / math.sqrt(u.numel())
             u.div_((rms / group["clipping_threshold"]).clamp_(min=1.0))
-        if group["momentum"] is not None:
+        if group.get("momentum") is not None:
             average = state["exp_avg"]
             average.lerp_(u.to(average.dtype), 1 - group["momentum"])
             u = average if average.dtype == g.dtype else average.to(g.dtype)

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from hub_optim.arithmetic import Number, addcdiv_, scale_
+from hub_optim.base import Group, State
 from hub_optim.draws import DrawingOptimizer
-from hub_optim.engine import Group
-from hub_optim.whole import State, given, like, steps_taken
+from hub_optim.whole import given, like, steps_taken
 
 
 class Adahessian(DrawingOptimizer):
@@ -38,6 +38,10 @@ class Adahessian(DrawingOptimizer):
     """
 
     is_second_order = True
+    unsharded_only = (
+        "it differentiates gradients once more, and those that FSDP reduces have no graph; take "
+        "another optimizer, or DistributedDataParallel"
+    )
     seed = 2**31 - 1
 
     def __init__(
@@ -55,12 +59,12 @@ class Adahessian(DrawingOptimizer):
         maximize: bool = False,
     ) -> None:
         defaults = given(locals())
+        super().__init__(params, defaults)
         if not 0 <= hessian_power <= 1:
             raise ValueError(f"hessian_power is {hessian_power}; it must be between 0 and 1")
         for name, count in (("update_each", update_each), ("n_samples", n_samples)):
             if count < 1:
                 raise ValueError(f"{name} is {count}; it must be 1 or more")
-        super().__init__(params, defaults)
 
     def begin(self, p: Tensor, group: Group) -> State:
         """Return zeros for the moments and the estimate, whose age is counted beside."""
@@ -71,6 +75,24 @@ class Adahessian(DrawingOptimizer):
             )
         names = ("exp_avg", "exp_hessian_diag_sq", "hessian")
         return {name: like(p) for name in names} | {"age": 0}
+
+    def adopt_state(self, state: State, group: Group) -> None:
+        """Take timm's count of estimates; it saves no estimate, so one must be due.
+
+        Raises:
+            ValueError: the next step would go by an estimate that is not there.
+        """
+        super().adopt_state(state, group)
+        age = state.pop("hessian step", None)
+        if age is None or "hessian" in state:
+            return
+        if age % group["update_each"]:
+            raise ValueError(
+                f"this state has no estimate of the Hessian, and with update_each="
+                f"{group['update_each']} the next is due in {-age % group['update_each']} steps; "
+                "save it after a multiple of them, or begin without a state"
+            )
+        state |= {"age": age, "hessian": torch.zeros_like(state["exp_avg"])}
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

@@ -17,6 +17,7 @@ from hub_optim.arithmetic import (
     scale_,
     sub,
 )
+from hub_optim.base import State
 from hub_optim.engine import (
     BlockedOptimizer,
     Fill,
@@ -87,6 +88,12 @@ class Adan(BlockedOptimizer):
         """Return three averages and the gradient of the step before."""
         names = ["exp_avg", "exp_avg_diff", "exp_avg_sq", "previous_grad"]
         return dict.fromkeys(names, torch.zeros_like)
+
+    def adopt_state(self, state: State, group: Group) -> None:
+        """Take the gradient before, of which timm keeps the negative."""
+        super().adopt_state(state, group)
+        if "neg_pre_grad" in state:
+            state["previous_grad"] = -state.pop("neg_pre_grad")
 
     def constants(self, group: Group, tick: Tick) -> AdanConstants:
         """Return the numbers of a step."""

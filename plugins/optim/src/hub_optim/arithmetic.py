@@ -13,6 +13,8 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 
+from hub_optim.sharding import is_plain
+
 Lanes = TypeVar("Lanes", Tensor, list[Tensor])
 Number = float | Tensor
 
@@ -237,7 +239,10 @@ def fusible(rate: Number, *lanes: Lanes) -> bool:
     if torch.compiler.is_compiling() or isinstance(rate, Tensor) or rate == 0:
         return False
     return all(
-        t.device.type == "cpu" and t.dtype in (torch.float32, torch.float64) and t.is_contiguous()
+        is_plain(t)
+        and t.device.type == "cpu"
+        and t.dtype in (torch.float32, torch.float64)
+        and t.is_contiguous()
         for x in lanes
         for t in listed(x)
     )
@@ -362,7 +367,7 @@ def square_sum(x: Lanes) -> Tensor:
     """Return the sum of squares over a tensor; a vector of them for a list."""
     if isinstance(x, list):
         return torch.stack(list(torch._foreach_norm(x))).square_()
-    if x.is_contiguous():  # on a CPU dot takes half the time of norm
+    if is_plain(x) and x.is_contiguous():  # on a CPU dot takes half the time of norm
         return torch.dot(x.view(-1), x.view(-1))
     return torch.linalg.vector_norm(x).square()
 

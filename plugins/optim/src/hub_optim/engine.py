@@ -21,7 +21,7 @@ yields what is to be summed and gets the sums back, whatever pieces it has been 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple, TypedDict, Unpack
 
 import torch
@@ -38,6 +38,7 @@ from hub_optim.arithmetic import (
     square_sum,
     total,
 )
+from hub_optim.base import CheckedOptimizer, Group, State
 from hub_optim.lanes import (
     HALF,
     LIST_ELEMENTS,
@@ -46,12 +47,21 @@ from hub_optim.lanes import (
     adapted,
     at_host,
     fitted,
+    in_real,
     is_dense,
+    lane_of,
     run_blocks,
     run_compiled,
     run_lists,
     run_whole,
     vector,
+)
+from hub_optim.sharding import (
+    distribution,
+    is_distributed,
+    is_plain,
+    local_gradient,
+    over_processes,
 )
 
 __all__ = [
@@ -67,7 +77,6 @@ __all__ = [
     "share",
 ]
 
-Group = dict[str, Any]
 Fill = Callable[[Tensor], Tensor]
 
 
@@ -106,19 +115,19 @@ class Together(NamedTuple):
     step: Number
     first: bool
     kind: Hashable
+    distribution: Hashable
     numbers: tuple[tuple[str, Number], ...]
     device: torch.device
     dtype: torch.dtype
     type: type
 
 
-class BlockedOptimizer(Optimizer):
+class BlockedOptimizer(CheckedOptimizer):
     """Base of hub's own optimizers; see the module for what a subclass says.
 
     Args:
         params: parameters or groups of them, as torch.optim takes them.
-        defaults: hyper-parameters of a group. `lr`, `weight_decay`, `eps`, `momentum` and `betas`
-            are checked; `corrected_weight_decay` keeps the rate given here as the highest one.
+        defaults: hyper-parameters of a group, see `CheckedOptimizer`.
         foreach: lists of tensors at once (True), one after another (False), or what suits (None).
         maximize: go up the gradient.
         capturable: keep the step counters on the device: for CUDA graphs.
@@ -130,7 +139,6 @@ class BlockedOptimizer(Optimizer):
 
     numbers: ClassVar[Mapping[str, float]] = {}  # scalar states and what they start from
     wide_state: ClassVar[bool] = False  # buffers in float32 where parameters are in half precision
-    splits: ClassVar[bool] = True  # the update takes a parameter in pieces without its shape
 
     def __init__(
         self,
@@ -138,9 +146,6 @@ class BlockedOptimizer(Optimizer):
         defaults: dict[str, Any],
         **switches: Unpack[Switches],
     ) -> None:
-        check_ranges(defaults)
-        if defaults.get("corrected_weight_decay"):
-            defaults["max_lr"] = highest_rate(defaults["lr"])
         if unknown := set(switches) - set(Switches.__annotations__):
             raise TypeError(
                 f"{type(self).__name__} takes no {', '.join(sorted(unknown))}; it takes "
@@ -191,20 +196,21 @@ class BlockedOptimizer(Optimizer):
         shared = self.prepare()
         for group in self.param_groups:
             lr = group["lr"] if stays_on_device(group) else float(group["lr"])
-            for key, params in self._gather(group).items():
+            fills = self.buffers(group)
+            for key, params in self._gather(group, fills).items():
                 tick = Tick(key.step, lr, key.first, key.kind, dict(key.numbers), shared)
                 if isinstance(shared, Tensor):
                     tick = tick._replace(shared=shared.to(key.device))  # of other devices, too
                 k = fitted(self.constants(group, tick), params[0])
                 for p in params:
                     self.state[p].update(tick.numbers)
-                self._run([self._lane(p) for p in params], group, k)
+                self._run([lane_of(p, self.state[p], fills) for p in params], group, k)
         return loss
 
-    def _gather(self, group: Group) -> dict[Together, list[Tensor]]:
+    def _gather(self, group: Group, fills: Mapping[str, Fill]) -> dict[Together, list[Tensor]]:
         """Return the parameters to update, those together that share all numbers."""
         params = [p for p in group["params"] if p.grad is not None and p.numel()]
-        new = [self._begin(p, group) for p in params]
+        new = [self._begin(p, fills, group["capturable"]) for p in params]
         steps = [self.state[p]["step"] for p in params]
         if steps:
             torch._foreach_add_(steps, 1)
@@ -213,64 +219,60 @@ class BlockedOptimizer(Optimizer):
             # A tensor as a key is equal to itself only; in float32, 1 - 0.999**1 has 4 digits.
             at = step.double() if stays_on_device(group) else step.item()
             numbers = tuple((name, self.state[p][name]) for name in self.numbers)
-            key = Together(at, first, self.kind(p), numbers, p.device, p.dtype, type(p))
-            together[key].append(p)
+            kind = self.kind(p), distribution(p)
+            together[Together(at, first, *kind, numbers, p.device, p.dtype, type(p))].append(p)
         return together
 
-    def _begin(self, p: Tensor, group: Group) -> bool:
-        """Give a parameter its state; return whether it had none."""
+    def _begin(self, p: Tensor, fills: Mapping[str, Fill], capturable: bool) -> bool:
+        """Give a parameter what its state lacks; return whether it lacked anything."""
         dense_gradient(self, p)
         state = self.state[p]
-        if state:
+        missing = [name for name in fills if name not in state]
+        if "step" in state and not missing:  # lookahead keeps weights here, too
             return False
-        device = p.device if group["capturable"] else "cpu"
-        state["step"] = torch.zeros((), dtype=torch.float32, device=device)
-        state.update(self.numbers)
-        for name, fill in self.buffers(group).items():
-            buffer = fill(torch.view_as_real(p) if p.is_complex() else p)
+        if "step" not in state:
+            device = p.device if capturable else "cpu"
+            state["step"] = torch.zeros((), dtype=torch.float32, device=device)
+            state.update(self.numbers)
+        for name in missing:
+            buffer = fills[name](in_real(p))
             state[name] = buffer.float() if self.wide_state and p.dtype in HALF else buffer
         return True
-
-    def _lane(self, p: Tensor) -> Lane:
-        assert p.grad is not None
-        state = {n: t for n, t in self.state[p].items() if n != "step" and n not in self.numbers}
-        if not p.is_complex():
-            return Lane(p, p.grad, state)
-        real = {n: torch.view_as_real(t) if t.is_complex() else t for n, t in state.items()}
-        return Lane(torch.view_as_real(p), torch.view_as_real(p.grad), real)
 
     def _run(self, lanes: list[Lane], group: Group, k: NamedTuple) -> None:
         """Update parameters that share all numbers, in the way that suits where they are."""
         p, foreach = lanes[0].p, group["foreach"]
         update = adapted(self.update, p, group["maximize"])
         on_cpu = p.device.type == "cpu"
-        if torch.compiler.is_compiling() or not is_ordinary(p):
+        if torch.compiler.is_compiling() or not is_plain(p):
             run_whole(update, lanes, k)
-        elif group["compile"]:
-            run_compiled(update, lanes, k, self.splits)
-        elif foreach or (foreach is None and not on_cpu and self.splits):
+        elif group["compile"] and not is_distributed(lanes[0].of):
+            run_compiled(update, lanes, k)
+        elif foreach or (foreach is None and not on_cpu):
             run_lists(update, lanes, k, LIST_ELEMENTS)
-        elif on_cpu and self.splits:
+        elif on_cpu:
             run_blocks(update, lanes, k)
         else:
             run_whole(update, lanes, k)
 
     # What is saved.
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        complete_groups(self)
+    def needed_state(self, p: Tensor, group: Group) -> State:
+        """Return the scalar states and the buffers of a parameter like `p`."""
+        buffers = {name: fill(in_real(p)) for name, fill in self.buffers(group).items()}
+        return {**self.numbers, **buffers}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the state of an equal optimizer; the precision of its buffers is kept."""
-        super().load_state_dict(state_dict)
-        for p, saved in saved_states(self, state_dict):
-            for name, value in saved.items():
-                if not isinstance(value, Tensor) or name == "step":
-                    continue
-                # Torch narrows it to p's dtype; a number for the whole parameter is never narrow.
-                if self.wide_state or value.shape != p.shape:
-                    self.state[p][name] = value.to(p.device, copy=True)
+    def keeps_precision(self, name: str, value: Any, p: Tensor) -> bool:
+        """Return whether a value is wide, or one number for the whole parameter."""
+        is_buffer = isinstance(value, Tensor) and name != "step"
+        return is_buffer and (self.wide_state or value.shape != p.shape)
+
+    def adopt_state(self, state: State, group: Group) -> None:
+        """Take scalar states as numbers; timm has some of them as tensors."""
+        super().adopt_state(state, group)
+        for name in self.numbers:
+            if isinstance(state.get(name), Tensor) and not group["capturable"]:
+                state[name] = state[name].item()
 
 
 def cautious(u: Lanes, g: Lanes) -> tuple[Lanes, tuple[Number, Number]]:
@@ -297,20 +299,24 @@ def decay_rate(group: Group, lr: Number) -> Number:
 
 def global_norm(groups: Iterable[Group]) -> Number | None:
     """Return the norm of all gradients together, where the first of them is; None without any."""
-    grads = [p.grad for group in groups for p in group["params"] if p.grad is not None]
-    if not grads:
-        return None
-    grads = [torch.view_as_real(g) if g.is_complex() else g for g in grads]
+    alike: dict[Hashable, list[Tensor]] = defaultdict(list)
+    for group in groups:
+        for p in group["params"]:
+            if p.grad is not None:
+                alike[distribution(p)].append(p)
+    squares = [over_processes((squared_norm(some),), some[0])[0] for some in alike.values()]
+    return at_host(sum(squares[1:], squares[0]) ** 0.5) if squares else None
+
+
+def squared_norm(params: list[Tensor]) -> Tensor:
+    """Return the sum of squares of what gradients hold here, where the first of them is."""
+    grads = [in_real(local_gradient(p)) for p in params]
     if grads[0].device.type != "cpu":
         norms = torch._foreach_norm(grads)
-        return torch.linalg.vector_norm(torch.stack([n.to(norms[0]) for n in norms]).float())
+        norm = torch.linalg.vector_norm(torch.stack([n.to(norms[0]) for n in norms]).float())
+        return norm.square()
     exact = [vector(g) if g.dtype not in HALF and is_dense(g) else g.float() for g in grads]
-    return at_host(torch.stack([square_sum(g) for g in exact]).sum().sqrt())
-
-
-def is_ordinary(p: Tensor) -> bool:
-    """Return whether a parameter is a plain tensor; others, such as DTensors, go uncut."""
-    return type(p) in (Tensor, torch.nn.Parameter)
+    return torch.stack([square_sum(g) for g in exact]).sum()
 
 
 def stays_on_device(group: Group) -> bool:
@@ -345,41 +351,3 @@ def dense_gradient(optimizer: Optimizer, p: Tensor) -> Tensor:
             "nn.Embedding with sparse=False"
         )
     return p.grad
-
-
-def complete_groups(optimizer: Optimizer) -> None:
-    """Give groups of an older state what they lack."""
-    for group in optimizer.param_groups:
-        for name, value in optimizer.defaults.items():
-            group.setdefault(name, value)
-
-
-def saved_states(
-    optimizer: Optimizer, state_dict: Mapping[str, Any]
-) -> Iterator[tuple[Tensor, Mapping[str, Any]]]:
-    """Yield each parameter with what a state dict holds of it."""
-    saved = [index for group in state_dict["param_groups"] for index in group["params"]]
-    params = [p for group in optimizer.param_groups for p in group["params"]]
-    for index, p in zip(saved, params, strict=True):
-        yield p, state_dict["state"].get(index, {})
-
-
-def highest_rate(lr: Number) -> float:
-    """Return the rate that corrected weight decay compares with."""
-    if float(lr) > 0:
-        return float(lr)
-    raise ValueError(
-        f"corrected_weight_decay compares each rate with the highest one, which is lr={lr}; build "
-        f"the optimizer with the highest rate of the schedule"
-    )
-
-
-def check_ranges(defaults: Mapping[str, Any]) -> None:
-    """Raise ValueError for a hyper-parameter out of its range."""
-    for name in ("lr", "weight_decay", "eps", "momentum"):
-        value = defaults.get(name)
-        if value is not None and not value >= 0:
-            raise ValueError(f"{name} is {value}; it must be 0 or more")
-    for i, beta in enumerate(defaults.get("betas") or ()):
-        if not 0 <= beta < 1:
-            raise ValueError(f"betas[{i}] is {beta}; it must be at least 0 and below 1")

@@ -8,16 +8,16 @@ What computes a step fastest differs by device. Where torch has one fused kernel
 from __future__ import annotations
 
 import importlib
-import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
-from typing import Any, Unpack, cast, get_args, get_origin, get_type_hints
+from typing import Any, cast
 
 from hub.suggest import did_you_mean
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from hub_optim import fused
+from hub_optim.arguments import check_options, keywords
 from hub_optim.compiling import compile_step
 from hub_optim.groups import (
     check_groups,
@@ -80,10 +80,20 @@ def create_optimizer_v2(
             `eps` and `betas` are dropped where it has none.
 
     Raises:
+        TypeError: a number is given as text.
         ValueError: the name is unknown, the optimizer does not take a keyword, a parameter is in
             no group or in two.
         ImportError: the optimizer is of a package that is not installed.
     """
+    own = dict(
+        lr=lr,
+        weight_decay=weight_decay,
+        momentum=momentum,
+        layer_decay=layer_decay,
+        layer_decay_min_scale=layer_decay_min_scale,
+        layer_decay_no_opt_scale=layer_decay_no_opt_scale,
+    )
+    check_options(create_optimizer_v2, own, opt)
     name, lookahead = split_lookahead(opt)
     info = get_optimizer_info(name)
     groups = cast("Params", model_or_params)
@@ -186,26 +196,24 @@ def _without_fused_if_sparse(model: nn.Module) -> dict[str, Any]:
 def _construct(info: OptimInfo, groups: Params, kwargs: dict[str, Any]) -> Optimizer:
     """Construct an optimizer, in the fastest form unless the keywords choose one."""
     cls = _class_of(info)
-    allowed = _keywords(cls)
+    known, takes_any = keywords(cls)
+    allowed = None if takes_any else known.keys() - {"self", "params"}
     compiles_itself = allowed is None or "compile" in allowed
     compiled = not compiles_itself and kwargs.pop("compile", False)
-    kwargs = _fit(info, kwargs, allowed)
-    if not _chooses_form(kwargs) and fused.has_kernel(cls, list(_tensors(groups))):
-        kwargs["fused"] = True  # as good as compiled, and there at once
-    if kwargs.get("fused"):
-        cls = fused.ALIGNED.get(cls, cls)
-    optimizer = cls(groups, **kwargs)
-    if compiled and not kwargs.get("fused"):
+    check_options(cls, kwargs, info.name)
+    for group in groups:
+        if isinstance(group, dict):
+            check_options(cls, group, info.name)
+    optimizer = fused.OF_TORCH.get(cls, cls)(groups, **_fit(info, kwargs, allowed))
+    # A fused kernel is as good as a compiled one, and there at once.
+    if compiled and not all(group.get("fused") for group in optimizer.param_groups):
         compile_step(optimizer)
     return optimizer
 
 
-def _chooses_form(kwargs: Mapping[str, Any]) -> bool:
-    said = any(kwargs.get(form) is not None for form in ("foreach", "fused"))
-    return said or any(kwargs.get(form) for form in ("capturable", "differentiable"))
-
-
-def _fit(info: OptimInfo, kwargs: dict[str, Any], allowed: set[str] | None) -> dict[str, Any]:
+def _fit(
+    info: OptimInfo, kwargs: dict[str, Any], allowed: Collection[str] | None
+) -> dict[str, Any]:
     """Drop what everyone may pass and this optimizer has no use for; refuse what it does not know.
 
     Args:
@@ -233,33 +241,6 @@ def _fit(info: OptimInfo, kwargs: dict[str, Any], allowed: set[str] | None) -> d
     return kwargs
 
 
-def _keywords(cls: Callable[..., Optimizer]) -> set[str] | None:
-    """Return the keywords of a constructor, or None if it takes any."""
-    names: set[str] = set()
-    for parameter in list(inspect.signature(cls).parameters.values())[1:]:
-        if parameter.kind is not inspect.Parameter.VAR_KEYWORD:
-            names.add(parameter.name)
-            continue
-        # `**switches: Unpack[Switches]` says which; anything else says that all are welcome.
-        constructor = cls.__init__ if isinstance(cls, type) else cls  # type: ignore[misc]
-        annotation = get_type_hints(constructor).get(parameter.name)
-        if get_origin(annotation) is not Unpack:
-            return None
-        names |= get_type_hints(get_args(annotation)[0]).keys()
-    return names
-
-
-def _tensors(groups: Params) -> Iterable[Tensor]:
-    for entry in groups:
-        if isinstance(entry, dict):
-            held = entry["params"]
-            held = [held] if isinstance(held, Tensor) else list(held)
-            entry["params"] = held  # a generator is good for one reading only
-            yield from _tensors(held)
-        else:
-            yield entry[1] if isinstance(entry, tuple) else entry
-
-
 def _class_of(info: OptimInfo) -> Callable[..., Optimizer]:
     """Import the class of an optimizer."""
     if not isinstance(info.opt_class, str):
@@ -278,4 +259,4 @@ def _class_of(info: OptimInfo) -> Callable[..., Optimizer]:
             f"{hint}",
             name=e.name,
         ) from e
-    return fused.ALIGNED.get(cls, cls) if info.defaults.get("fused") else cls
+    return fused.OF_TORCH.get(cls, cls) if info.defaults.get("fused") else cls

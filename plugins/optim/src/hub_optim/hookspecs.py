@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 from hub.hookspecs import hookspec
 
+from hub_optim.arguments import check_fields
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OptimInfo:
@@ -112,6 +114,7 @@ class ScheduleRequest:
     updates_per_epoch: int = 0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not self.step_on_epochs and self.updates_per_epoch < 1:
             raise ValueError(
                 f"updates_per_epoch={self.updates_per_epoch}: a schedule that counts updates must "

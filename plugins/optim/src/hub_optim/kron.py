@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from hub_optim.arithmetic import Number, add_, scale_
+from hub_optim.base import Group, State
 from hub_optim.draws import DrawingOptimizer
-from hub_optim.engine import Group, decay_rate
-from hub_optim.whole import State, given, like
+from hub_optim.engine import decay_rate
+from hub_optim.whole import given, like
 
 Factors = list[Tensor]  # (N,) for a diagonal, (N, N) for an upper triangle
 
@@ -96,6 +97,12 @@ class Kron(DrawingOptimizer):
             raise ValueError(f"memory_save_mode is {memory_save_mode!r}; it takes {allowed}")
         self._choices = random.Random(self.seed)
         super().__init__(params, defaults)
+
+    def adopt_state(self, state: State, group: Group) -> None:
+        """Take the factor of a scalar as a vector; timm has a scalar."""
+        super().adopt_state(state, group)
+        if isinstance(state.get("Q"), list):
+            state["Q"] = [as_array(q) for q in state["Q"]]
 
     def begin(self, p: Tensor, group: Group) -> State:
         """Return zeros for the momentum, and factors that are multiples of the identity."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from hub_optim.arithmetic import Lanes, Number, copy_, negative
+from hub_optim.sharding import local, local_gradient, over_processes
 
 Sums = Generator[tuple[Number, ...], tuple[Any, ...], None]
 Update = Callable[..., Sums | None]
@@ -25,24 +26,47 @@ HALF = (torch.float16, torch.bfloat16)
 
 
 class Lane(NamedTuple):
-    """One parameter, its gradient and its buffers, complex ones as real numbers."""
+    """One parameter, its gradient and its buffers: what lies here of them, in real numbers.
+
+    Args:
+        p: the parameter.
+        g: its gradient.
+        s: its buffers.
+        of: the parameter as the optimizer has it; others may hold more of it.
+    """
 
     p: Tensor
     g: Tensor
     s: dict[str, Tensor]
+    of: Tensor
+
+
+def lane_of(p: Tensor, state: Mapping[str, Tensor], names: Iterable[str]) -> Lane:
+    """Return a parameter that has a gradient, with the named buffers of its state."""
+    g = local_gradient(p)
+    if g.dtype != p.dtype and p.dtype not in HALF:
+        g = g.to(p.dtype)
+    buffers = {name: in_real(local(state[name])) for name in names}
+    return Lane(in_real(local(p)), in_real(g), buffers, p)
+
+
+def in_real(t: Tensor) -> Tensor:
+    """Return a view of complex numbers as real ones; anything else as it is."""
+    return torch.view_as_real(t) if t.is_complex() else t
 
 
 def run_whole(update: Update, lanes: list[Lane], k: NamedTuple) -> None:
     """Run an update on one parameter after another."""
     for lane in lanes:
-        finish([update(*lane, k)])
+        finish([update(lane.p, lane.g, lane.s, k)], lane.of)
 
 
 def run_lists(update: Update, lanes: list[Lane], k: NamedTuple, elements: int) -> None:
     """Run an update on many parameters at once, but on no more than so many elements."""
     for some in portions(lanes, elements):
         s = {n: [lane.s[n] for lane in some] for n in some[0].s}
-        finish([update([lane.p for lane in some], [lane.g for lane in some], s, k)])
+        run = update([lane.p for lane in some], [lane.g for lane in some], s, k)
+        finish([run], some[0].of)
 
 
 def run_blocks(update: Update, lanes: list[Lane], k: NamedTuple) -> None:
@@ -54,18 +78,18 @@ def run_blocks(update: Update, lanes: list[Lane], k: NamedTuple) -> None:
     run_lists(update, small, k, size)
     for lane in large:
         parts = round(lane.p.numel() / size)
-        pieces = blocks(flattened(lane), parts) if parts > 1 else [lane]
-        finish(update(*piece, k) for piece in pieces)
+        pieces = blocks(flattened(lane), parts) if parts > 1 else [lane[:3]]
+        finish((update(*piece, k) for piece in pieces), lane.of)
 
 
-def run_compiled(update: Update, lanes: list[Lane], k: NamedTuple, splits: bool) -> None:
+def run_compiled(update: Update, lanes: list[Lane], k: NamedTuple) -> None:
     """Run an update as one kernel per parameter; small ones in lists, which takes less time."""
-    small, large = by_size(lanes) if splits else ([], lanes)
+    small, large = by_size(lanes)
     run_lists(update, small, k, LIST_ELEMENTS)
     tensors = as_tensors(k, lanes[0].p)
     kernel = compiled(update, tensors, lanes[0].p)
     for lane in large:
-        kernel(*flattened(lane) if splits else lane, tensors)
+        kernel(*flattened(lane)[:3], tensors)
 
 
 @cache
@@ -79,9 +103,9 @@ def keep_freed_memory() -> None:
 
 
 def by_size(lanes: list[Lane]) -> tuple[list[Lane], list[Lane]]:
-    """Return small lanes and large ones."""
-    small = [lane for lane in lanes if lane.p.numel() <= SMALL_ELEMENTS]
-    return small, [lane for lane in lanes if lane.p.numel() > SMALL_ELEMENTS]
+    """Return small lanes and large ones; all processes that share them must say the same."""
+    small = [lane for lane in lanes if lane.of.numel() <= SMALL_ELEMENTS]
+    return small, [lane for lane in lanes if lane.of.numel() > SMALL_ELEMENTS]
 
 
 def adapted(update: Update, like: Tensor, maximize: bool) -> Update:
@@ -114,8 +138,13 @@ def widened(x: Lanes) -> Lanes:
     return x.float() if x.dtype in HALF else x
 
 
-def finish(runs: Iterable[Sums | None]) -> None:
-    """Run the pieces of one parameter to their end, one after another from sum to sum."""
+def finish(runs: Iterable[Sums | None], of: Tensor) -> None:
+    """Run the pieces of one parameter to their end, one after another from sum to sum.
+
+    Args:
+        runs: the updates of the pieces.
+        of: the parameter, or one of several that are distributed alike.
+    """
     waiting, partial_sums = [], []
     for run in runs:
         values = None if run is None else next(run, None)
@@ -124,6 +153,7 @@ def finish(runs: Iterable[Sums | None]) -> None:
             partial_sums.append([at_host(value) for value in values])
     while waiting:
         sums = tuple(sum(column[1:], column[0]) for column in zip(*partial_sums, strict=True))
+        sums = tuple(map(at_host, over_processes(sums, of)))
         running, waiting, partial_sums = waiting, [], []
         for run in running:
             try:
@@ -143,7 +173,7 @@ def at_host(number: Number) -> Number:
 
 def flattened(lane: Lane) -> Lane:
     """Return a lane as vectors in the order of p's memory; as it is if p has holes there."""
-    p, g, s = lane
+    p, g, s, of = lane
     if not is_dense(p):
         return lane
     if g.stride() != p.stride():
@@ -153,7 +183,7 @@ def flattened(lane: Lane) -> Lane:
             t.data = torch.empty_like(p, dtype=t.dtype).copy_(t)
     shape = p.shape
     buffers = {n: vector(t) if t.shape == shape else t for n, t in s.items()}
-    return Lane(vector(p), vector(g), buffers)
+    return Lane(vector(p), vector(g), buffers, of)
 
 
 def is_dense(t: Tensor) -> bool:
@@ -176,9 +206,9 @@ def vector(t: Tensor) -> Tensor:
 
 def blocks(lane: Lane, parts: int) -> Iterator[tuple[Tensor, Tensor, dict[str, Tensor]]]:
     """Cut a lane of vectors into so many pieces of about one length."""
-    p, g, s = lane
+    p, g, s, _ = lane
     if p.ndim != 1:
-        yield lane
+        yield p, g, s
         return
     size = -(-p.numel() // (parts * 16)) * 16  # vectors in registers stay aligned
     cut = {n: torch.split(t, size) for n, t in s.items() if t.shape == p.shape}
@@ -192,11 +222,11 @@ def portions(lanes: list[Lane], elements: int) -> Iterator[list[Lane]]:
     some: list[Lane] = []
     held = 0
     for lane in lanes:
-        if some and held + lane.p.numel() > elements:
+        if some and held + lane.of.numel() > elements:
             yield some
             some, held = [], 0
         some.append(lane)
-        held += lane.p.numel()
+        held += lane.of.numel()
     if some:
         yield some
 
@@ -212,7 +242,7 @@ def compiled(update: Update, k: NamedTuple, like: Tensor) -> Callable[..., None]
     if key not in KERNELS:
 
         def kernel(p: Tensor, g: Tensor, s: dict[str, Tensor], k: NamedTuple) -> None:
-            finish([update(p, g, s, k)])
+            finish([update(p, g, s, k)], p)
 
         # torch.compile gives up a code object that it has compiled 8 times, so each has its own.
         code = kernel.__code__.replace(co_name=f"update_{len(KERNELS)}")
@@ -225,7 +255,7 @@ def fitted(k: NamedTuple, like: Tensor) -> Any:
     """Return constants with their tensors in the precision that the update computes with."""
     if not any(isinstance(x, Tensor) for x in k):
         return k
-    dtype = torch.promote_types(like.real.dtype, torch.float32)
+    dtype = torch.promote_types(like.dtype.to_real(), torch.float32)
     return cast(Any, type(k))(*(x.to(dtype) if isinstance(x, Tensor) else x for x in k))
 
 

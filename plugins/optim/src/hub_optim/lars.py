@@ -68,7 +68,6 @@ class Lars(BlockedOptimizer):
         always_adapt: bool = False,
         **switches: Unpack[Switches],
     ) -> None:
-        check_nesterov(nesterov, momentum, dampening)
         defaults = dict(
             always_adapt=always_adapt,
             dampening=dampening,
@@ -81,10 +80,15 @@ class Lars(BlockedOptimizer):
             weight_decay=weight_decay,
         )
         super().__init__(params, defaults, **switches)
+        check_nesterov(nesterov, momentum, dampening)
 
     def buffers(self, group: Group) -> Mapping[str, Fill]:
         """Return the momentum, if there is any."""
         return {"momentum_buffer": torch.zeros_like} if group["momentum"] else {}
+
+    def counts_steps(self, group: Group) -> bool:
+        """Return False: after the first, no step differs from another."""
+        return False
 
     def constants(self, group: Group, tick: Tick) -> LarsConstants:
         """Return the numbers of a step."""

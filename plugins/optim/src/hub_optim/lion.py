@@ -68,6 +68,10 @@ class Lion(BlockedOptimizer):
         """Return the momentum."""
         return {"exp_avg": torch.zeros_like}
 
+    def counts_steps(self, group: Group) -> bool:
+        """Return False: no step differs from another."""
+        return False
+
     def constants(self, group: Group, tick: Tick) -> LionConstants:
         """Return the numbers of a step."""
         beta1, beta2 = group["betas"]

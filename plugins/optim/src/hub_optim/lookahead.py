@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from hub_optim.arguments import check_options
+from hub_optim.sharding import local
+
 
 class Lookahead(Optimizer):
     """An optimizer around an optimizer: every `k` steps the weights go back part of the way.
@@ -29,6 +32,7 @@ class Lookahead(Optimizer):
     _settings: dict[str, Any]
 
     def __init__(self, base_optimizer: Optimizer, alpha: float = 0.5, k: int = 6) -> None:
+        check_options(Lookahead, dict(alpha=alpha, k=k))
         if not 0.0 <= alpha <= 1.0:
             raise ValueError(f"alpha={alpha}: the slow weights go a share between 0 and 1")
         if k < 1:
@@ -83,9 +87,10 @@ class Lookahead(Optimizer):
         fast = [p for p in group["params"] if p.grad is not None]
         if not fast:
             return
-        slow = [self._slow_weights(p) for p in fast]
-        torch._foreach_lerp_(slow, fast, group["lookahead_alpha"])
-        torch._foreach_copy_(fast, slow)
+        slow = [local(self._slow_weights(p)) for p in fast]
+        here = list(map(local, fast))
+        torch._foreach_lerp_(slow, here, group["lookahead_alpha"])
+        torch._foreach_copy_(here, slow)
 
     def sync_lookahead(self) -> None:
         """Take a slow step now, as before an evaluation."""

@@ -57,8 +57,6 @@ class MADGRAD(BlockedOptimizer):
         decoupled_decay: bool = False,
         **switches: Unpack[Switches],
     ) -> None:
-        if momentum >= 1:
-            raise ValueError(f"momentum is {momentum}; it must be at least 0 and below 1")
         defaults = dict(
             lr=lr,
             momentum=momentum,
@@ -67,6 +65,8 @@ class MADGRAD(BlockedOptimizer):
             decoupled_decay=decoupled_decay,
         )
         super().__init__(params, defaults, **switches)
+        if momentum >= 1:
+            raise ValueError(f"momentum is {momentum}; it must be at least 0 and below 1")
 
     def buffers(self, group: Group) -> Mapping[str, Fill]:
         """Return both sums, and with momentum where the weights began."""

@@ -25,6 +25,7 @@ from hub_optim.arithmetic import (
     square_sum,
     sub,
 )
+from hub_optim.base import State
 from hub_optim.engine import (
     BlockedOptimizer,
     Fill,
@@ -115,6 +116,12 @@ class Mars(BlockedOptimizer):
     def kind(self, p: torch.Tensor) -> bool:
         """Return whether a parameter has two dimensions or more."""
         return p.ndim >= 2
+
+    def adopt_state(self, state: State, group: Group) -> None:
+        """Begin a second moment where timm has none, which Lion does without."""
+        super().adopt_state(state, group)
+        if group["mars_type"] == "lion" and "exp_avg" in state:
+            state.setdefault("exp_avg_sq", torch.zeros_like(state["exp_avg"]))
 
     def constants(self, group: Group, tick: Tick) -> MarsConstants:
         """Return the numbers of a step."""

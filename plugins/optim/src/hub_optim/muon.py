@@ -18,11 +18,13 @@ import torch
 from torch import Tensor
 
 from hub_optim.adam import AdamConstants, AdamWLegacy
+from hub_optim.arguments import check_options
 from hub_optim.arithmetic import Number, add_, scale_
-from hub_optim.engine import Group, dense_gradient
-from hub_optim.lanes import LIST_ELEMENTS, Lane, adapted, run_blocks, run_lists
+from hub_optim.base import Group, State
+from hub_optim.engine import dense_gradient
+from hub_optim.lanes import LIST_ELEMENTS, Lane, adapted, lane_of, run_blocks, run_lists
 from hub_optim.orthogonal import Coefficients, coefficients, orthogonalized
-from hub_optim.whole import State, WholeOptimizer, given, like, steps_taken
+from hub_optim.whole import WholeOptimizer, given, like, steps_taken
 
 LEAST_SIZE = 4  # of the smaller side of a matrix
 LARGEST_ASPECT = 128
@@ -94,6 +96,7 @@ class Muon(WholeOptimizer):
         ns_dtype: torch.dtype | None = torch.bfloat16,
     ) -> None:
         defaults = given(locals())
+        check_options(Muon, defaults)
         del defaults["adamw_lr"]
         check_choice("algo", algo, ALGORITHMS)
         check_choice("conv_mode", conv_mode, CONV_MODES)
@@ -105,10 +108,22 @@ class Muon(WholeOptimizer):
             defaults["fallback_lr_scale"] = adamw_lr / float(lr)
         super().__init__(params, defaults)
 
+    def counts_steps(self, group: Group) -> bool:
+        """Return whether directions are corrected for the beginning of their second moment."""
+        return bool(group["algo"] != "muon")
+
+    def adopt_group(self, group: Group) -> None:
+        """Take the rate of Adam's parameters, which older groups have, in parts of `lr`."""
+        super().adopt_group(group)
+        rate = group.pop("adamw_lr", None)
+        if rate is not None and "fallback_lr_scale" not in group:
+            base = float(group["initial_lr"] if "initial_lr" in group else group["lr"])
+            group["fallback_lr_scale"] = rate / base if base else 1.0
+
     def begin(self, p: Tensor, group: Group) -> State:
         """Return momentum for a matrix, with a second moment for AdaMuon; else Adam's moments."""
         reason = why_fall_back(p, group)
-        if group["verbose"]:
+        if group["verbose"] and not p.is_meta:
             _log.info("%s: %s", tuple(p.shape), f"Adam: {reason}" if reason else "Muon")
         if reason:
             return {"use_muon": False, "exp_avg": like(p), "exp_avg_sq": like(p)}
@@ -166,7 +181,9 @@ class Muon(WholeOptimizer):
             state = self.state[p]
             state["step"] += 1
             step = steps_taken(state, group)
-            together[step, p.device, p.dtype].append(_lane(p, dense_gradient(self, p), state))
+            dense_gradient(self, p)
+            lane = lane_of(p, state, ("exp_avg", "exp_avg_sq"))
+            together[step, p.device, p.dtype].append(lane)
         for (step, device, _), lanes in together.items():
             k = adam_constants(group, lr, step)
             update = adapted(AdamWLegacy.update, lanes[0].p, group["maximize"])
@@ -247,10 +264,3 @@ def check_choice(name: str, value: object, allowed: tuple[object, ...]) -> None:
     """Raise ValueError for a value that is none of those allowed."""
     if value not in allowed:
         raise ValueError(f"{name} is {value!r}; it takes {', '.join(map(repr, allowed))}")
-
-
-def _lane(p: Tensor, g: Tensor, state: State) -> Lane:
-    """Return a parameter, its gradient and Adam's moments, complex ones as real numbers."""
-    real = torch.view_as_real if p.is_complex() else Tensor.detach
-    moments = {name: real(state[name]) for name in ("exp_avg", "exp_avg_sq")}
-    return Lane(real(p), real(g), moments)

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from hub_optim.arithmetic import Number, add_, scale_
-from hub_optim.engine import Group
+from hub_optim.base import Group, State
 from hub_optim.lanes import BLOCK_BYTES, at_host
-from hub_optim.whole import State, WholeOptimizer, given, like, steps_taken
+from hub_optim.whole import WholeOptimizer, given, like, steps_taken
 
 Rows = Mapping[str, Tensor]
 Direct = Callable[[Tensor, Rows, Tensor], None]  # of a gradient, the moments, and what to write
@@ -175,6 +175,10 @@ class SGDP(Projected):
     ) -> None:
         defaults = given(locals())
         super().__init__(params, defaults)
+
+    def counts_steps(self, group: Group) -> bool:
+        """Return False: no step differs from another."""
+        return False
 
     def rates(self, group: Group, lr: Any, step: Number) -> tuple[Any, Any]:
         """Return the rate, and that of the decay, which grows with momentum as steps do."""

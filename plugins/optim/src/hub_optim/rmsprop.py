@@ -80,8 +80,6 @@ class RMSpropTF(BlockedOptimizer):
         caution: bool = False,
         **switches: Unpack[Switches],
     ) -> None:
-        if alpha < 0:
-            raise ValueError(f"alpha is {alpha}; it must be 0 or more")
         defaults = dict(
             lr=lr,
             alpha=alpha,
@@ -95,6 +93,8 @@ class RMSpropTF(BlockedOptimizer):
             caution=caution,
         )
         super().__init__(params, defaults, **switches)
+        if alpha < 0:
+            raise ValueError(f"alpha is {alpha}; it must be 0 or more")
 
     def buffers(self, group: Group) -> Mapping[str, Fill]:
         """Return the average square, and what momentum and centering need."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import MISSING, fields
-from typing import Any
+from typing import Any, Literal, overload
 
 from hub.suggest import did_you_mean
 from torch.optim import Optimizer
@@ -14,6 +14,29 @@ from hub_optim.schedule_options import scheduler_kwargs
 from hub_optim.schedule_registry import create_schedule, get_schedule_info, resolve, total_epochs
 from hub_optim.schedulers import Scheduler
 from hub_optim.schedules import noise_of
+
+# For these a type checker knows that there is a scheduler.
+Known = Literal[
+    "constant", "cosine", "multistep", "plateau", "poly", "rsqrt", "step", "tanh", "wsd"
+]
+
+
+@overload
+def create_scheduler_v2(
+    optimizer: Optimizer, sched: Known = "cosine", num_epochs: int = 300, **settings: Any
+) -> tuple[Scheduler, int]: ...
+
+
+@overload
+def create_scheduler_v2(
+    optimizer: Optimizer, sched: Literal["none"], num_epochs: int = 300, **settings: Any
+) -> tuple[None, int]: ...
+
+
+@overload
+def create_scheduler_v2(
+    optimizer: Optimizer, sched: str, num_epochs: int = 300, **settings: Any
+) -> tuple[Scheduler | None, int]: ...
 
 
 def create_scheduler_v2(
@@ -33,6 +56,7 @@ def create_scheduler_v2(
         prefix, all cycles and the cool-down.
 
     Raises:
+        TypeError: a number is given as text.
         ValueError: the name or a setting is unknown, or a setting makes no sense.
     """
     allowed = {field.name for field in fields(ScheduleRequest)}

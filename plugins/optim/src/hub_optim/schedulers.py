@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from hub_optim import schedules
+from hub_optim.arguments import check_options
 from hub_optim.hookspecs import Schedule, ScheduleRequest
 from hub_optim.schedules import Noise, noise_of
 
@@ -59,8 +60,7 @@ class Scheduler:
         self.t: int | None = None
         self.base_values: list[float] = []
         self._learn_groups(initialize=initialize)
-        warmup_t = getattr(schedule, "warmup_t", 0)
-        self.update_groups(schedule.warmup_lr_init if warmup_t else self.base_values)  # type: ignore[attr-defined]
+        self.update_groups([schedule(base, 0) for base in self.base_values])
 
     def step(self, epoch: int, metric: float | None = None) -> None:
         """Set the rates for an epoch, if epochs count.
@@ -256,6 +256,8 @@ class PlateauLRScheduler(Scheduler):
         noise_seed: int | None = None,
         initialize: bool = True,
     ) -> None:
+        given = {name: value for name, value in locals().items() if name != "self"}
+        check_options(PlateauLRScheduler, given)
         if mode not in ("max", "min"):
             raise ValueError(f"mode={mode!r} is neither 'max' nor 'min'")
         if not 0 <= decay_rate < 1:

@@ -15,6 +15,8 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 
+from hub_optim.arguments import check_fields
+
 
 @dataclass(frozen=True, kw_only=True)
 class WarmedUp:
@@ -31,6 +33,7 @@ class WarmedUp:
     warmup_prefix: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _check(self, warmup_t=self.warmup_t >= 0, warmup_lr_init=self.warmup_lr_init >= 0)
 
     def __call__(self, base: float, t: float) -> float:
@@ -360,6 +363,7 @@ class Noise:
     kind: str = "normal"
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if len(self.range_t) not in (1, 2):
             raise ValueError(f"noise has a beginning, or that and an end, not {self.range_t}")
         # Far beyond this, drawing until one is within the limit would take for ever.

@@ -60,7 +60,6 @@ class SGDW(BlockedOptimizer):
         corrected_weight_decay: bool = False,
         **switches: Unpack[Switches],
     ) -> None:
-        check_nesterov(nesterov, momentum, dampening)
         defaults = dict(
             lr=lr,
             momentum=momentum,
@@ -71,10 +70,15 @@ class SGDW(BlockedOptimizer):
             corrected_weight_decay=corrected_weight_decay,
         )
         super().__init__(params, defaults, **switches)
+        check_nesterov(nesterov, momentum, dampening)
 
     def buffers(self, group: Group) -> Mapping[str, Fill]:
         """Return the momentum, if there is any."""
         return {"momentum_buffer": torch.zeros_like} if group["momentum"] else {}
+
+    def counts_steps(self, group: Group) -> bool:
+        """Return False: after the first, no step differs from another."""
+        return False
 
     def constants(self, group: Group, tick: Tick) -> SGDConstants:
         """Return the numbers of a step."""

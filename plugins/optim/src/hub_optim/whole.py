@@ -11,46 +11,31 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from hub_optim.arithmetic import Number
-from hub_optim.engine import (
-    Group,
-    begin_step,
-    check_ranges,
-    complete_groups,
-    dense_gradient,
-    highest_rate,
-    saved_states,
-    stays_on_device,
-)
+from hub_optim.base import CheckedOptimizer, Group, State
+from hub_optim.engine import begin_step, dense_gradient, stays_on_device
 from hub_optim.lanes import HALF
+from hub_optim.sharding import distributed_as, is_distributed, whole, write_
 
-State = dict[str, Any]
 
-
-class WholeOptimizer(Optimizer):
+class WholeOptimizer(CheckedOptimizer):
     """Base of optimizers that update one parameter at a time.
 
     A subclass says what a parameter's state begins as (`begin`) and what a step does (`update`).
-    Parameters in half precision are computed with in float32 and rounded once per step.
+    Parameters in half precision are computed with in float32 and rounded once per step. Those that
+    are sharded are gathered one by one, with their gradients and states; every process computes
+    the same and keeps its part.
 
     Args:
         params: parameters or groups of them, as torch.optim takes them.
-        defaults: hyper-parameters of a group. `lr`, `weight_decay`, `eps`, `momentum` and `betas`
-            are checked; `corrected_weight_decay` keeps the rate given here as the highest one.
-
-    Raises:
-        ValueError: for a hyper-parameter out of its range.
+        defaults: hyper-parameters of a group, see `CheckedOptimizer`.
     """
 
     # States that are not of the parameter's precision; torch would give them that on loading.
     own_precision: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
-        check_ranges({name: value for name, value in defaults.items() if value is not None})
-        if defaults.get("corrected_weight_decay"):
-            defaults["max_lr"] = highest_rate(defaults["lr"])
         defaults.setdefault("capturable", False)
         super().__init__(params, defaults)
 
@@ -85,24 +70,27 @@ class WholeOptimizer(Optimizer):
             self.update_one(p, group, lr)
 
     def update_one(self, p: Tensor, group: Group, lr: Any) -> None:
-        """Update one parameter: widen it, count the step, let the subclass work."""
+        """Update one parameter: gather and widen it, count the step, let the subclass work."""
         state = self.state_of(p, group)
         state["step"] += 1
         g = self.gradient(p, group)
-        if p.dtype not in HALF:
+        if p.dtype not in HALF and not is_distributed(p):
             self.update(p.detach(), g, state, group, lr)  # torch.compile takes no views of leaves
             return
-        wide, exact = p.float(), {n: self._widened(n, value) for n, value in state.items()}
-        self.update(wide, g, exact, group, lr)
-        p.copy_(wide)
+        exact = {name: self._exact(name, value) for name, value in state.items()}
+        w = self._exact("", p.detach())
+        self.update(w, g, exact, group, lr)
+        write_(p, w)
         for name, value in exact.items():
             if isinstance(value, Tensor):
-                state[name].copy_(value)
+                write_(state[name], value)
             else:
                 state[name] = value
 
-    def _widened(self, name: str, value: Any) -> Any:
+    def _exact(self, name: str, value: Any) -> Any:
+        """Return all of a value, in a precision to compute with."""
         half = isinstance(value, Tensor) and value.dtype in HALF
+        value = whole(value)
         return value.float() if half and name not in self.own_precision else value
 
     def state_of(self, p: Tensor, group: Group) -> State:
@@ -111,12 +99,18 @@ class WholeOptimizer(Optimizer):
         if "step" not in state:
             device = p.device if group["capturable"] else "cpu"
             state["step"] = torch.zeros((), dtype=torch.float32, device=device)
-            state.update(self.begin(p.detach(), group))
+            # What is begun depends on no values.
+            like = p.detach()
+            if is_distributed(p):
+                like = torch.empty(p.shape, dtype=p.dtype, device=p.device)
+            for name, value in self.begin(like, group).items():
+                same = isinstance(value, Tensor) and value.shape == p.shape
+                state[name] = distributed_as(value, p) if same else value
         return state
 
     def gradient(self, p: Tensor, group: Group) -> Tensor:
         """Return the gradient of what is minimized, in a precision to compute with."""
-        g = dense_gradient(self, p)
+        g: Tensor = whole(dense_gradient(self, p))
         g = g.float() if g.dtype in HALF else g
         return -g if group.get("maximize") else g
 
@@ -125,24 +119,13 @@ class WholeOptimizer(Optimizer):
         lr = group["lr"]
         return lr if lr is None or stays_on_device(group) else float(lr)
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        complete_groups(self)
+    def needed_state(self, p: Tensor, group: Group) -> State:
+        """Return what the state of a parameter like `p` begins as."""
+        return self.begin(p, group)
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the state of an equal optimizer; the precision of `own_precision` is kept."""
-        super().load_state_dict(state_dict)
-        for p, before in saved_states(self, state_dict):
-            for name in self.own_precision:
-                if name in before:
-                    self.state[p][name] = _moved(before[name], p.device)
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    """Return tensors, or lists of them, copied to a device in their own precision."""
-    if isinstance(value, list):
-        return [_moved(item, device) for item in value]
-    return value.to(device, copy=True) if isinstance(value, Tensor) else value
+    def keeps_precision(self, name: str, value: Any, p: Tensor) -> bool:
+        """Return whether it is one of `own_precision`."""
+        return name in self.own_precision
 
 
 def steps_taken(state: State, group: Group) -> Number:
