@@ -87,7 +87,7 @@ def create_dataset(
             info, _ = find_reader(name, root)
     common: dict[str, Any] = {key: value for key, value in kwargs.items() if value is not None}
     common |= dict(on_error=on_error, upright=upright, input_img_mode=input_img_mode)
-    if class_map:
+    if class_map is not None:
         common["class_map"] = class_map
     reader_class = load_reader(info)
     options: dict[str, Any] = dict(download=download)
@@ -299,6 +299,8 @@ class IterableImageDataset(IterableDataset[Any]):
         owed = 0  # to be made up for by samples that can be read
         for position, (source, *rest) in enumerate(self.reader):
             try:
+                if isinstance(source, Exception):
+                    raise source
                 image = self.decode(source, self.input_img_mode, upright=self.upright)
             except (MemoryError, ImportError):
                 raise

@@ -6,12 +6,58 @@ extension is compared in small letters, however it is written here or on disk.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 
+_logger = logging.getLogger(__name__)
+
+_HEIF = (".heic", ".heif", ".hif")
 IMAGE_EXTENSIONS = (
-    ".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"
+    ".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm",
+    ".tif", ".tiff", ".webp", *(_HEIF if find_spec("pillow_heif") else ()),
 )  # fmt: skip
 _current: tuple[str, ...] = IMAGE_EXTENSIONS
+#: Those of files that are pictures too, but are read only where they are asked for.
+_OTHER_IMAGES = frozenset(
+    """.apng .arw .avifs .cr2 .cr3 .dcm .dds .dib .dng .emf .exr .hdr .icns .ico .j2c .j2k .jp2 .jpc
+    .jpf .jpx .jxl .jxr .mpo .nef .npy .orf .pam .pbm .pcx .pef .pfm .psd .qoi .raf .ras .raw .rw2
+    .sgi .srw .svg .tga .wmf .xbm .xpm""".split()
+).union(_HEIF)
+
+
+def extension_of(path: str) -> str:
+    """Return the extension of a file in small letters; its name where it has none."""
+    name = os.path.basename(path)
+    return os.path.splitext(name)[1].lower() or name
+
+
+def is_hidden(path: str) -> bool:
+    """Return whether a file below a data set is no sample: it, or a folder of it, is hidden."""
+    return any(part.startswith(".") and part != "." for part in path.split("/"))
+
+
+def left_out_images(left_out: Mapping[str, int]) -> str:
+    """Return which of the files that are not read look like images, and what to do; or nothing.
+
+    Args:
+        left_out: extension to number of files.
+    """
+    counts = {ext: n for ext, n in sorted(left_out.items()) if ext in _OTHER_IMAGES}
+    if not counts:
+        return ""
+    found = ", ".join(f"{ext} {n}" for ext, n in counts.items())
+    remedy = "add_img_extensions or input_key='.ext' read others"
+    if not counts.keys().isdisjoint(_HEIF) and ".heic" not in IMAGE_EXTENSIONS:
+        remedy = f"pip install pillow-heif for {_HEIF[0]}; {remedy}"
+    return f"files that look like images are not read: {found} ({remedy})"
+
+
+def report_left_out(place: str, left_out: Mapping[str, int]) -> None:
+    """Log which files of a data set look like images and are not read, if there are any."""
+    if text := left_out_images(left_out):
+        _logger.warning("%s: %s", place, text)
 
 
 def is_img_extension(ext: str) -> bool:

@@ -7,19 +7,28 @@ case only have one order on all machines; a sample's image is its path, not an o
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from hub.suggest import did_you_mean
 
-from hub_data.class_map import ClassMap, load_class_map
-from hub_data.extensions import get_img_extensions
-from hub_data.readers.indexed import IndexedReader, Samples, class_index, natural_key
-
-_logger = logging.getLogger(__name__)
+from hub_data.class_map import ClassMap
+from hub_data.extensions import (
+    extension_of,
+    get_img_extensions,
+    is_hidden,
+    left_out_images,
+    report_left_out,
+)
+from hub_data.readers.indexed import (
+    IndexedReader,
+    Samples,
+    natural_key,
+    number_labels,
+)
 
 SPLITS = (("train", "training"), ("val", "valid", "validation", "eval", "evaluation"))
 ALL_SPLITS = (*SPLITS[0], *SPLITS[1], "test", "testing")
@@ -56,30 +65,21 @@ class FolderReader(IndexedReader):
         if not os.path.isdir(self.root):
             raise FileNotFoundError(f"there is no folder {self.root!r}")
         extensions = set(input_key.lower().split(";")) if input_key else set(get_img_extensions())
-        found = _sorted_by_name(_images(self.root, extensions))
+        found, self.left_out = scan_images(self.root, extensions)
         if not found:
             raise ValueError(
-                f"no image in {self.root!r} or below: looked for {' '.join(sorted(extensions))}; "
-                "add_img_extensions or input_key='.ext' name others"
+                f"no image in {self.root!r} or below: {looked_for(extensions, self.left_out)}"
             )
+        if not input_key:
+            report_left_out(self.root, self.left_out)
         labels = [os.path.basename(folder) for folder, _ in found]
-        self.class_to_idx = load_class_map(class_map, root) if class_map else class_index(labels)
-        known = self.class_to_idx
+        self.class_to_idx, indices, self.unlisted = number_labels(labels, class_map, self.root)
         kept = [
-            (f"{folder}{os.sep}{name}" if folder else name, label)
+            (f"{folder}{os.sep}{name}" if folder else name, indices[label])
             for (folder, name), label in zip(found, labels, strict=True)
-            if label in known
+            if label in indices
         ]
-        if not kept:
-            raise ValueError(
-                f"no image in {self.root!r} is of a class of the class map: it has "
-                f"{_some(self.class_to_idx)}; the folders are {_some(labels)}"
-            )
-        if len(kept) < len(found):
-            left = len(found) - len(kept)
-            _logger.warning("%s: %d images of classes that the class map lacks", self.root, left)
-        targets = (known[label] for _, label in kept)
-        self.samples = Samples(self.root, [path for path, _ in kept], targets)
+        self.samples = Samples(self.root, [path for path, _ in kept], (i for _, i in kept))
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -126,12 +126,8 @@ def search_split(root: str | Path, split: str) -> str:
     return os.fspath(root)
 
 
-def _some(names: Iterable[object]) -> str:
-    return ", ".join(map(repr, sorted(set(map(str, names)))[:5]))
-
-
 def _is_visible_folder(entry: os.DirEntry[str]) -> bool:
-    return not entry.name.startswith(".") and entry.is_dir()
+    return not is_hidden(entry.name) and entry.is_dir()
 
 
 def _sorted_by_name(found: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -147,25 +143,50 @@ def _sorted_by_name(found: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     return sorted(found, key=key)
 
 
-def _images(root: str, extensions: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Yield (folder below `root`, name) of the files that have one of `extensions`."""
+def scan_images(
+    root: str, extensions: Collection[str]
+) -> tuple[list[tuple[str, str]], dict[str, int]]:
+    """Return the images below a folder, and how many other files it has by extension.
+
+    Returns:
+        (folder below `root`, name) of each image, in the natural order of the paths; extension to
+        number of files. Hidden files and folders are neither.
+    """
+    left_out: Counter[str] = Counter()
+    found = []
+    for folder, name in _files(root):
+        if name[name.rfind(".") :].lower() in extensions:
+            found.append((folder, name))
+        else:
+            left_out[extension_of(name)] += 1
+    return _sorted_by_name(found), dict(left_out.most_common())
+
+
+def looked_for(extensions: Iterable[str], left_out: Mapping[str, int]) -> str:
+    """Return what to say where there is no image."""
+    others = left_out_images(left_out) or "add_img_extensions or input_key='.ext' name others"
+    return f"looked for {' '.join(sorted(extensions))}; {others}"
+
+
+def _files(root: str) -> Iterator[tuple[str, str]]:
+    """Yield (folder below `root`, name) of the files that are not hidden."""
     waiting: list[tuple[str, tuple[str, ...]]] = [("", ())]
     while waiting:
         folder, crossed = waiting.pop()
         with os.scandir(os.path.join(root, folder)) as entries:
             for entry in entries:
-                name = entry.name
-                if name.startswith("."):
+                if is_hidden(entry.name):
                     continue
-                if name[name.rfind(".") :].lower() in extensions and entry.is_file():
-                    yield folder, name
-                elif entry.is_dir():
-                    way = crossed
-                    if entry.is_symlink():
-                        way = (*crossed, os.path.realpath(os.path.join(root, folder)))
-                        if _leads_back(os.path.realpath(entry.path), way):
-                            continue
-                    waiting.append((os.path.join(folder, name), way))
+                if not entry.is_dir():
+                    if entry.is_file() or entry.is_symlink():  # one that leads nowhere is damage
+                        yield folder, entry.name
+                    continue
+                way = crossed
+                if entry.is_symlink():
+                    way = (*crossed, os.path.realpath(os.path.join(root, folder)))
+                    if _leads_back(os.path.realpath(entry.path), way):
+                        continue
+                waiting.append((os.path.join(folder, entry.name), way))
 
 
 def _leads_back(target: str, way: tuple[str, ...]) -> bool:
