@@ -11,7 +11,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from hub.errors import HubError, PluginError
+from hub.errors import HubError, HubWarning, PluginError
 from hub_data import DamagedSampleError, create_dataset, create_reader, list_readers
 from hub_data.hookspecs import Reader, Stream
 from hub_data.readers.indexed import Names, natural_key
@@ -504,8 +504,75 @@ def test_two_plugins_with_one_scheme_are_both_named(install):
     install("acme", ACME)
     install("bolt", ACME)
     hub.refresh()
-    with pytest.raises(PluginError, match="'acme' and 'bolt' both have readers for 'acme'"):
-        list_readers()
+    with pytest.warns(HubWarning, match="'acme' and 'bolt' both have readers for 'acme'"):
+        assert "acme" not in list_readers()
+    with pytest.raises(PluginError, match="HUB_PLUGINS=-bolt"):
+        create_dataset("acme/x")
+
+
+BROKEN = {
+    "raises": "raise RuntimeError('out of order')",
+    "raises what is no Exception": "raise type('Stop', (BaseException,), {})('out of order')",
+    "imports what is not there": "import acme_of_order as out; return []",
+    "returns nothing": "return None",
+    "returns something else": "return ['out of order']",
+}
+
+
+@pytest.mark.parametrize("code", BROKEN.values(), ids=BROKEN)
+def test_broken_reader_plugin_costs_a_warning_and_leaves_others_working(install, tmp_path, code):
+    import hub
+
+    install(
+        "acme",
+        ACME.replace('return [ReaderInfo(scheme="acme", reader="hub_acme.reader:Colors")]', code),
+    )
+    hub.refresh()
+    make_folder(tmp_path)
+    with pytest.warns(HubWarning, match="hub_readers of plugin 'acme' failed") as told:
+        assert len(create_dataset("", tmp_path)) == 9
+    assert len(told) == 1
+    assert len(create_dataset("", tmp_path)) == 9
+    for name in ("acme/x", "other_scheme_of_acme/x"):
+        with pytest.raises((PluginError, ValueError), match="plugin 'acme' failed") as error:
+            create_dataset(name, tmp_path)
+        assert error.value.__cause__ is not None
+
+
+@pytest.mark.parametrize(
+    "code", ["raise RuntimeError('x')", "raise type('S', (BaseException,), {})"]
+)
+def test_reader_whose_module_fails_is_the_error_of_who_asks(install, tmp_path, code):
+    import hub
+
+    (install("acme", ACME) / "reader.py").write_text(code)
+    hub.refresh()
+    make_folder(tmp_path)
+    assert len(create_dataset("", tmp_path)) == 9 and "acme" in list_readers()
+    with pytest.raises(PluginError, match=r"'acme' is said to be hub_acme\.reader:Colors, which"):
+        create_dataset("acme/x", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [r"C:\data\train", "C:/data/train", r"\\server\share", r"data\train", "/data/train",
+     "data/train", "~/train", "labels.csv", "train"],
+)  # fmt: skip
+def test_path_in_place_of_a_name_is_told_where_it_goes(tmp_path, monkeypatch, name):
+    make_folder(tmp_path)
+    make_folder(tmp_path / "train")
+    (tmp_path / "labels.csv").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="no reader for") as error:
+        create_dataset(name, ".")
+    assert f"create_dataset('', root={name!r})" in str(error.value)
+    assert "Did you mean" not in str(error.value)
+
+
+def test_other_names_stand_for_the_folder_as_in_timm(tmp_path, monkeypatch):
+    make_folder(tmp_path / "imagenet")
+    monkeypatch.chdir(tmp_path)
+    assert len(create_dataset("imagenet", "imagenet")) == len(create_dataset("x", "imagenet")) == 9
 
 
 def test_unknown_scheme_suggests_a_known_one(tmp_path):

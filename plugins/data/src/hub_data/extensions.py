@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
+from typing import TypeVar
 
 _logger = logging.getLogger(__name__)
 
+File = TypeVar("File")
 _HEIF = (".heic", ".heif", ".hif")
 IMAGE_EXTENSIONS = (
     ".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm",
@@ -38,26 +41,48 @@ def is_hidden(path: str) -> bool:
     return any(part.startswith(".") and part != "." for part in path.split("/"))
 
 
-def left_out_images(left_out: Mapping[str, int]) -> str:
-    """Return which of the files that are not read look like images, and what to do; or nothing.
+def choose_images(
+    files: Iterable[File], name: Callable[[File], str], place: str, input_key: str | None = None
+) -> tuple[list[File], dict[str, int]]:
+    """Return the files that are taken for images, and how many are not, by extension.
+
+    Files that are left out and look like images cost a line in the log, unless `input_key` chose.
 
     Args:
-        left_out: extension to number of files.
+        files: those that are not hidden.
+        name: file to its name.
+        place: what they are in, for messages.
+        input_key: extensions to take, such as ".png;.npy"; None for `get_img_extensions()`.
+
+    Raises:
+        ValueError: none is taken.
     """
+    extensions = set(input_key.lower().split(";")) if input_key else set(_current)
+    found, left_out = [], Counter[str]()
+    for file in files:
+        extension = extension_of(name(file))
+        if extension in extensions:
+            found.append(file)
+        else:
+            left_out[extension] += 1
+    others = _other_images(left_out)
+    if not found:
+        remedy = others or "add_img_extensions or input_key='.ext' name others"
+        sought = " ".join(sorted(extensions))
+        raise ValueError(f"no image in {place!r} or below: looked for {sought}; {remedy}")
+    if others and not input_key:
+        _logger.warning("%s: %s", place, others)
+    return found, dict(left_out.most_common())
+
+
+def _other_images(left_out: Mapping[str, int]) -> str:
+    """Return which files that are left out look like images, and what to do; or nothing."""
     counts = {ext: n for ext, n in sorted(left_out.items()) if ext in _OTHER_IMAGES}
-    if not counts:
-        return ""
+    remedy = "add_img_extensions or input_key='.ext' reads them, where PIL can"
+    if not find_spec("pillow_heif") and not counts.keys().isdisjoint(_HEIF):
+        remedy = f"pip install pillow-heif for .heic; {remedy}"
     found = ", ".join(f"{ext} {n}" for ext, n in counts.items())
-    remedy = "add_img_extensions or input_key='.ext' read others"
-    if not counts.keys().isdisjoint(_HEIF) and ".heic" not in IMAGE_EXTENSIONS:
-        remedy = f"pip install pillow-heif for {_HEIF[0]}; {remedy}"
-    return f"files that look like images are not read: {found} ({remedy})"
-
-
-def report_left_out(place: str, left_out: Mapping[str, int]) -> None:
-    """Log which files of a data set look like images and are not read, if there are any."""
-    if text := left_out_images(left_out):
-        _logger.warning("%s: %s", place, text)
+    return f"files that look like images are left out: {found} ({remedy})" if counts else ""
 
 
 def is_img_extension(ext: str) -> bool:

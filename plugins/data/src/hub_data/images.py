@@ -11,8 +11,8 @@ from pathlib import Path
 from PIL import Image
 
 from hub_data.decode import decode_image
-from hub_data.extensions import IMAGE_EXTENSIONS, get_img_extensions, report_left_out
-from hub_data.readers.folder import looked_for, scan_images
+from hub_data.extensions import IMAGE_EXTENSIONS
+from hub_data.readers.folder import images_of_folder
 from hub_data.readers.indexed import natural_key
 
 __all__ = ["IMAGE_EXTENSIONS", "Found", "find_images", "load_image"]
@@ -76,10 +76,7 @@ def _files(path: str) -> Iterator[Found]:
     if not os.path.isdir(path):
         yield Found(path)
         return
-    files, left_out = scan_images(path, get_img_extensions())
-    if not files:
-        yield Found(path, f"no image in this folder: {looked_for(get_img_extensions(), left_out)}")
-        return
-    report_left_out(path, left_out)
-    for folder, name in files:
-        yield Found(os.path.join(path, folder, name))
+    try:
+        yield from map(Found, images_of_folder(path))
+    except ValueError as error:
+        yield Found(path, str(error))

@@ -8,21 +8,14 @@ case only have one order on all machines; a sample's image is its path, not an o
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from hub.suggest import did_you_mean
 
 from hub_data.class_map import ClassMap
-from hub_data.extensions import (
-    extension_of,
-    get_img_extensions,
-    is_hidden,
-    left_out_images,
-    report_left_out,
-)
+from hub_data.extensions import choose_images, is_hidden
 from hub_data.readers.indexed import (
     IndexedReader,
     Samples,
@@ -64,14 +57,8 @@ class FolderReader(IndexedReader):
         self.root = os.fspath(root)
         if not os.path.isdir(self.root):
             raise FileNotFoundError(f"there is no folder {self.root!r}")
-        extensions = set(input_key.lower().split(";")) if input_key else set(get_img_extensions())
-        found, self.left_out = scan_images(self.root, extensions)
-        if not found:
-            raise ValueError(
-                f"no image in {self.root!r} or below: {looked_for(extensions, self.left_out)}"
-            )
-        if not input_key:
-            report_left_out(self.root, self.left_out)
+        files, self.left_out = choose_images(_files(self.root), _name, self.root, input_key)
+        found = _sorted_by_name(files)
         labels = [os.path.basename(folder) for folder, _ in found]
         self.class_to_idx, indices, self.unlisted = number_labels(labels, class_map, self.root)
         kept = [
@@ -143,29 +130,18 @@ def _sorted_by_name(found: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     return sorted(found, key=key)
 
 
-def scan_images(
-    root: str, extensions: Collection[str]
-) -> tuple[list[tuple[str, str]], dict[str, int]]:
-    """Return the images below a folder, and how many other files it has by extension.
+def images_of_folder(folder: str) -> list[str]:
+    """Return the paths of the images in a folder that training would find, in its order.
 
-    Returns:
-        (folder below `root`, name) of each image, in the natural order of the paths; extension to
-        number of files. Hidden files and folders are neither.
+    Raises:
+        ValueError: there is none.
     """
-    left_out: Counter[str] = Counter()
-    found = []
-    for folder, name in _files(root):
-        if name[name.rfind(".") :].lower() in extensions:
-            found.append((folder, name))
-        else:
-            left_out[extension_of(name)] += 1
-    return _sorted_by_name(found), dict(left_out.most_common())
+    found, _ = choose_images(_files(folder), _name, folder)
+    return [os.path.join(folder, *image) for image in _sorted_by_name(found)]
 
 
-def looked_for(extensions: Iterable[str], left_out: Mapping[str, int]) -> str:
-    """Return what to say where there is no image."""
-    others = left_out_images(left_out) or "add_img_extensions or input_key='.ext' name others"
-    return f"looked for {' '.join(sorted(extensions))}; {others}"
+def _name(file: tuple[str, str]) -> str:
+    return file[1]
 
 
 def _files(root: str) -> Iterator[tuple[str, str]]:

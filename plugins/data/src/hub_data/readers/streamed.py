@@ -170,6 +170,12 @@ class StreamedReader(ABC):
                 due -= 1
                 if not due:
                     return
+            if due == missing and self.target.unlisted:
+                raise ValueError(
+                    f"no sample is of a class of the class map: it has "
+                    f"{[*self.target.class_to_idx][:5]}; the labels are "
+                    f"{[*self.target.unlisted][:5]}"
+                )
             if due == missing:
                 raise RuntimeError(
                     f"worker {share.index} of {share.total} (all ranks together) got no sample: "

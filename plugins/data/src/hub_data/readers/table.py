@@ -167,7 +167,10 @@ class CsvReader(IndexedReader):
                     if any(cell.strip() for cell in cells):
                         yield reader.line_num, cells
             except csv.Error as error:
-                raise ValueError(f"{self.table}:{reader.line_num} is damaged: {error}") from error
+                raise ValueError(
+                    f"{self.table}:{reader.line_num}: {error}; a quote is not closed, or text "
+                    'follows one: inside quotes, a quote is written ""'
+                ) from error
 
     def _rows_of(self, column: Sequence[Any] | None, split: str) -> list[int]:
         if not self.num_rows():

@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import zipfile
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,14 +19,8 @@ from typing import Any
 import numpy as np
 
 from hub_data.class_map import ClassMap
-from hub_data.extensions import (
-    extension_of,
-    get_img_extensions,
-    is_hidden,
-    report_left_out,
-)
+from hub_data.extensions import choose_images, is_hidden
 from hub_data.readers.archive import ArchiveFile, Member, list_members
-from hub_data.readers.folder import looked_for
 from hub_data.readers.indexed import IndexedReader, Names, natural_key, number_labels
 
 _logger = logging.getLogger(__name__)
@@ -69,7 +62,6 @@ class TarReader(IndexedReader):
     ) -> None:
         self.root = os.path.join(root, name) if name else os.fspath(root)
         paths = _archives(self.root)
-        extensions = set(input_key.lower().split(";")) if input_key else set(get_img_extensions())
         stems = [os.path.splitext(os.path.basename(path))[0] for path in paths]
         is_single = os.path.isfile(self.root)
 
@@ -77,22 +69,9 @@ class TarReader(IndexedReader):
             folder = os.path.dirname(member.name)
             return os.path.basename(folder) or ("" if is_single else stems[archive])
 
-        found, left_out = [], Counter[str]()
-        for archive, member in _index(self.root, paths, cache_tarinfo):
-            extension = extension_of(member.name)
-            if is_hidden(member.name):
-                continue
-            if extension in extensions:
-                found.append((archive, member))
-            else:
-                left_out[extension] += 1
-        self.left_out = dict(left_out.most_common())
-        if not found:
-            raise ValueError(
-                f"no image in the archives of {self.root!r}: {looked_for(extensions, self.left_out)}"
-            )
-        if not input_key:
-            report_left_out(self.root, self.left_out)
+        index = _index(self.root, paths, cache_tarinfo)
+        visible = (sample for sample in index if not is_hidden(sample[1].name))
+        found, self.left_out = choose_images(visible, _name, self.root, input_key)
         labels = (label(*sample) for sample in found)
         self.class_to_idx, indices, self.unlisted = number_labels(labels, class_map, self.root)
         found = [sample for sample in found if label(*sample) in indices]
@@ -121,6 +100,10 @@ class TarReader(IndexedReader):
     def iter_targets(self) -> Iterator[Any]:
         """Yield the class indices; no archive is read."""
         yield from self.targets.tolist()
+
+
+def _name(sample: tuple[int, Member]) -> str:
+    return sample[1].name
 
 
 def _archives(root: str) -> list[str]:
