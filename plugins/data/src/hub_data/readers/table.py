@@ -331,7 +331,7 @@ def _find_tables(
         also = f"no {split}.parquet or {split}-00000-of-00001.parquet either"
         for folder in folders:
             if any(file.endswith(".parquet") for file in os.listdir(folder)):
-                also += f"; hfds/{folder} reads all parquet files of a folder"
+                also += f"; hfds/{os.path.normpath(folder)} reads all parquet files of a folder"
     raise FileNotFoundError(f"{place}, and {also}")
 
 
