@@ -132,6 +132,8 @@ def test_empty_class_map_is_not_taken_for_none(tmp_path):
     with pytest.raises(ValueError, match="holds no classes"):
         create_dataset("", tmp_path, class_map={})
     assert len(create_dataset("", tmp_path, class_map="")) == 9  # how timm's scripts say none
+    with pytest.raises(ValueError, match="needs root"):
+        create_dataset("torch/mnist", class_map="")  # not a keyword that the reader lacks
 
 
 def test_class_map_in_another_encoding_is_refused_in_words(tmp_path):

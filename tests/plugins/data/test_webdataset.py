@@ -135,6 +135,12 @@ def test_wds_labels_are_looked_up_as_they_are_written(tmp_path, caplog):
         targets_of(none)
 
 
+def test_wds_finds_images_of_every_extension_that_folders_have(tmp_path):
+    files = {"0.jfif": encoded(0), "0.cls": b"0", "1.avif": encoded(1, "AVIF"), "1.cls": b"1"}
+    make_tar(tmp_path / "train.tar", files)
+    assert targets_of(create_dataset("wds/", tmp_path, "train", on_error="raise")) == [0, 1]
+
+
 def test_wds_leaves_hidden_files_and_folders_out(tmp_path):
     files = {"./a/0.jpg": encoded(0), "./a/0.cls": b"0"}
     files |= {".ipynb_checkpoints/1.jpg": encoded(1), ".ipynb_checkpoints/1.cls": b"1"}

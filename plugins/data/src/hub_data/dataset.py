@@ -87,7 +87,7 @@ def create_dataset(
             info, _ = find_reader(name, root)
     common: dict[str, Any] = {key: value for key, value in kwargs.items() if value is not None}
     common |= dict(on_error=on_error, upright=upright, input_img_mode=input_img_mode)
-    if class_map is not None:
+    if class_map not in (None, ""):
         common["class_map"] = class_map
     reader_class = load_reader(info)
     options: dict[str, Any] = dict(download=download)

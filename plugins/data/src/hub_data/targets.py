@@ -89,8 +89,12 @@ class TargetField:
         values = [_plain(get_field(record, key)) for key in self.keys]
         for key, value in zip(self.keys, values, strict=True):
             if self._lacks_value(value):
-                several = " (write 0 where a label does not apply)" if len(self.keys) > 1 else ""
-                raise ValueError(f"no label: field {key!r} holds {value!r}{several}")
+                remedy = ""
+                if len(self.keys) > 1:
+                    remedy = " (write 0 where a label does not apply)"
+                elif isinstance(value, str) and value.strip():
+                    remedy = " (name it in class_map if it is a class)"
+                raise ValueError(f"no label: field {key!r} holds {value!r}{remedy}")
         if len(self.keys) > 1:
             values = [[i for i, value in enumerate(values) if _applies(value, self.keys[i])]]
         if self.target_format == "multihot":

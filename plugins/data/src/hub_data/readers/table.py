@@ -102,7 +102,7 @@ class CsvReader(IndexedReader):
         )
         self.class_to_idx = self._targets.class_to_idx
         self.unlisted = self._targets.unlisted
-        self.rows = np.array(self._targets.rows, np.int64)
+        self.rows = self._targets.rows
         self._features = {name: [columns[name][row] for row in self.rows] for name in extra}
         self._problems = self._targets.problems
         self.names = self._names(columns) if self.path_columns() else None

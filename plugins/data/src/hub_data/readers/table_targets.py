@@ -51,7 +51,7 @@ class TableTargets(Sequence[Any]):
     ) -> None:
         self.problems: dict[int, str] = {}
         self.unlisted = field.unlisted
-        self.rows = list(rows)
+        self.rows = np.array(rows, np.int64)
         self._has_labels = bool(columns)
         if self._has_labels:
             if field.target_format == "indices" and len(columns) == 1:
@@ -68,7 +68,7 @@ class TableTargets(Sequence[Any]):
         where: Callable[[int], str],
     ) -> Iterator[Any]:
         """Yield the target of each row that is a sample."""
-        self.rows = []
+        kept: list[int] = []
         for row, *values in zip(rows, *columns, strict=True):
             target = None
             try:
@@ -76,9 +76,10 @@ class TableTargets(Sequence[Any]):
             except UnlistedClassError:
                 continue
             except ValueError as error:
-                self.problems[len(self.rows)] = f"{where(row)}: {error}"
-            self.rows.append(row)
+                self.problems[len(kept)] = f"{where(row)}: {error}"
+            kept.append(row)
             yield target
+        self.rows = np.array(kept, np.int64)
 
     def _hold(self, targets: Sequence[Any]) -> None:
         self._ends: Any = None
@@ -89,7 +90,7 @@ class TableTargets(Sequence[Any]):
 
     def _check(self, field: TargetField, table: str) -> None:
         """Raise where no row is left; say which are left out."""
-        if not self.rows:
+        if not len(self.rows):
             found = ", ".join(map(repr, [*field.unlisted][:5]))
             known = ", ".join(map(repr, [*field.class_to_idx][:5]))
             raise ValueError(

@@ -24,14 +24,15 @@ from typing import Any, NamedTuple
 from hub.names import natural_key
 
 from hub_data.class_map import ClassMap, UnlistedClassError
-from hub_data.extensions import is_hidden
+from hub_data.extensions import IMAGE_EXTENSIONS, is_hidden
 from hub_data.readers.archive import ArchiveFile, list_members
 from hub_data.readers.streamed import Share, StreamedReader, shuffled
 from hub_data.targets import TargetField
 
 _logger = logging.getLogger(__name__)
 
-IMAGE_KEYS = "jpg;jpeg;png;webp;bmp;gif;tif;tiff;ppm;npy"
+_USUAL = ("jpg", "jpeg", "png", "webp")  # taken first, of a sample with several images
+IMAGE_KEYS = ";".join(dict.fromkeys((*_USUAL, *(e[1:] for e in IMAGE_EXTENSIONS), "npy")))
 INFO_FILES = ("_info.json", "info.json", "_info.yaml", "info.yaml")
 SHUFFLE_SIZE = int(os.environ.get("WDS_SHUFFLE_SIZE", 8192))
 
@@ -160,8 +161,8 @@ class WebDatasetReader(StreamedReader):
                 f"sample {record.key!r} has no .{source} file, which the target is read from: it "
                 f"has {', '.join(record.parts)} (target_key names a field of a .json file)"
             )
-        text = record.parts[source]().decode("utf-8").strip()
         try:
+            text = record.parts[source]().decode("utf-8").strip()
             return self.target(json.loads(text) if self.target_key else {"cls": _label(text)})
         except UnlistedClassError:
             raise
