@@ -138,10 +138,12 @@ def test_data_alone_says_which_backend_runs_and_why(capsys):
 
 
 def test_readers_are_listed_with_what_they_need(capsys, monkeypatch):
-    from importlib import util
+    from hub_data import readers
 
-    find = util.find_spec
-    monkeypatch.setattr(util, "find_spec", lambda name: None if name == "datasets" else find(name))
+    find = readers.find_spec
+    monkeypatch.setattr(
+        readers, "find_spec", lambda name: None if name == "datasets" else find(name)
+    )
     assert main(["data", "readers"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert any(re.match(r"folder\b.*ready", line) for line in lines)

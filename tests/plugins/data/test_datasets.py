@@ -23,6 +23,7 @@ from hub_data import (
     is_img_extension,
     set_img_extensions,
 )
+from hub_data.check import check_datasets
 from hub_data.faults import Faults
 from hub_data.targets import MultiLabelTarget, TargetField, get_field
 from make_images import Listed, batches_of, encoded, make_folder, make_tar, pixels
@@ -147,6 +148,21 @@ def test_a_series_of_damaged_samples_ends_with_its_epoch():
         for index in range(9):
             faults.note(index, OSError("gone"))
         assert faults.end_epoch(20).count == 9
+
+
+class Nameless(Listed):
+    def filename(self, index, basename=False, absolute=False):
+        raise AttributeError("damaged too")
+
+
+@pytest.mark.parametrize("policy", ["substitute", "skip"])
+def test_damage_that_reaches_the_name_of_a_sample_is_damage(policy):
+    reader = Nameless((encoded(0), 0), (b"damaged", 1), (encoded(2), 2))
+    data = ImageDataset(None, reader, on_error=policy)
+    found = [target for _, target in data.__getitems__([0, 1])]
+    assert found == {"substitute": [0, 2], "skip": [0]}[policy]
+    assert data.report_faults().samples == ("sample 1",)
+    assert list(check_datasets({"all": data}).splits[0].damaged) == ["sample 1"]
 
 
 def test_errors_of_code_are_not_taken_for_damage():

@@ -4,7 +4,8 @@ import warnings
 
 import numpy as np
 import pytest
-from hub_data import create_dataset
+from hub.__main__ import main
+from hub_data import DamagedSampleError, create_dataset
 from make_images import encoded, expected, pixels, targets_of
 from torch.utils.data import DataLoader
 
@@ -74,6 +75,85 @@ def test_hfds_targets(tmp_path, hugging):
     assert create_dataset(name, None, "train", target_key="")[0][1] == -1
     with pytest.raises(ValueError, match=r"no field 'labl'. Did you mean label"):
         create_dataset(name, None, "train", target_key="labl")
+
+
+def write_labels(datasets, folder, column, feature, images=None):
+    """Write a data set of these labels, and of `images` where not all are there."""
+    images = images or [{"bytes": encoded(n), "path": None} for n in range(len(column))]
+    features = datasets.Features({"image": datasets.Image(), "label": feature})
+    rows = datasets.Dataset.from_dict({"image": images, "label": column}, features)
+    (folder / "data").mkdir(parents=True)
+    rows.to_parquet(folder / "data" / "train.parquet")
+    rows.save_to_disk(folder / "saved")
+    return f"hfds/{folder}/saved"
+
+
+COLUMNS = [
+    ("int64", [0, None, 1], [0, None, 1]),
+    ("float64", [0.0, float("nan"), 1.0], [0.0, None, 1.0]),
+    ("string", ["a", None, "b"], ["a", None, "b"]),
+    ("string", ["a", " ", "b"], ["a", None, "b"]),
+    (["no", "yes"], [0, None, 1], [0, None, 1]),
+    ([], [[0], None, [1, None]], [[0], None, None]),
+]
+
+
+@pytest.mark.parametrize(("kind", "column", "wanted"), COLUMNS)
+def test_hfds_null_labels_are_damage(tmp_path, hugging, capsys, kind, column, wanted):
+    feature = {
+        str: lambda: hugging.Value(kind),
+        list: lambda: hugging.ClassLabel(names=kind) if kind else [hugging.Value("int64")],
+    }[type(kind)]()
+    name = write_labels(hugging, tmp_path / "set", column, feature)
+    data = create_dataset(name, None, "train", on_error="skip")
+    assert list(data.reader.iter_targets()) == wanted
+    kept = [target for target in wanted if target is not None]
+    assert [target for _, target in data.__getitems__([0, 1, 2])] == kept
+    assert data.report_faults().count == 3 - len(kept)
+    assert main(["data", "check", str(tmp_path), "--reader", name]) == 1
+    assert "1: ValueError: no label: field 'label' holds" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("policy", ["substitute", "skip", "raise"])
+def test_hfds_null_images_are_damage(tmp_path, hugging, capsys, policy):
+    images = [{"bytes": encoded(0), "path": None}, None, {"bytes": encoded(2), "path": None}]
+    name = write_labels(hugging, tmp_path / "set", [0, 1, 2], hugging.Value("int64"), images)
+    data = create_dataset(name, None, "train", on_error=policy)
+    if policy == "raise":
+        with pytest.raises(DamagedSampleError, match="1 cannot be read: ValueError: no image"):
+            data[1]
+    else:
+        found = [target for _, target in data.__getitems__([0, 1])]
+        assert found == {"substitute": [0, 2], "skip": [0]}[policy]
+        assert data.report_faults().samples == ("1",)
+    assert main(["data", "check", str(tmp_path), "--reader", name]) == 1
+    assert "1: ValueError: no image: the field is null" in capsys.readouterr().out
+
+
+def test_hfds_leaves_out_classes_that_the_class_map_lacks(tmp_path, hugging, caplog, capsys):
+    column = ["007", "7", "x", "007"]
+    name = write_labels(hugging, tmp_path / "set", column, hugging.Value("string"))
+    data = create_dataset(name, None, "train", class_map={"007": 0, "x": 1})
+    assert list(data.reader.iter_targets()) == [0, 1, 0] and len(data) == 3
+    assert "1 images of classes that the class map lacks are left out: '7' 1" in caplog.text
+    with pytest.raises(ValueError, match=r"it has \['owl'\]; the labels are \['007', '7', 'x'\]"):
+        create_dataset(name, None, "train", class_map={"owl": 0})
+    (tmp_path / "m.txt").write_text("owl\n")
+    options = ["--reader", name, "--class-map", str(tmp_path / "m.txt")]
+    assert main(["data", "check", str(tmp_path), *options]) == 1
+    assert "hub: error: no sample of" in capsys.readouterr().err
+
+
+def test_hfids_counts_what_is_not_there_and_leaves_other_classes_out(tmp_path, hugging, caplog):
+    images = [{"bytes": encoded(n), "path": None} for n in range(4)] + [None]
+    column = ["a", None, "b", "c", "a"]
+    write_labels(hugging, tmp_path / "set", column, hugging.Value("string"), images)
+    data = create_dataset(
+        f"hfids/{tmp_path}/set/data", tmp_path / "c", "train", num_samples=5,
+        class_map={"a": 0, "b": 1}, on_error="skip",
+    )  # fmt: skip
+    assert targets_of(data) == [0, 1] and data.report_faults().count == 2
+    assert "left out: 'c' 1" in caplog.text
 
 
 @pytest.mark.parametrize("workers", [0, 2])

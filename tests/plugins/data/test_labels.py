@@ -1,3 +1,4 @@
+import pytest
 from hub.family import Weights
 from hub_data import imagenet_labels, label_names
 from torch import nn
@@ -21,7 +22,14 @@ def test_a_thousand_classes_are_imagenet() -> None:
 def test_names_of_the_weights_go_first() -> None:
     names = [f"kind {i}" for i in range(1000)]
     assert label_names({"num_classes": 1000, "label_names": names}) == names
-    assert label_names({"label_names": {"10": "c", "2": "b", "0": "a"}}) == ["a", "b", "c"]
+    assert label_names({"label_names": {"2": "c", "0": "a", "1": "b"}}) == ["a", "b", "c"]
+    many = {str(index): f"kind {index}" for index in reversed(range(12))}
+    assert label_names({"label_names": many}) == names[:12]
+
+
+@pytest.mark.parametrize("given", [{"2": "c", "0": "a"}, ["a", None, "c"], {0: "a", 1: "", 2: "c"}])
+def test_a_name_that_is_missing_moves_no_other(given) -> None:
+    assert label_names({"num_classes": 3, "label_names": given}) == ["a", "class 1", "c"]
 
 
 def test_bare_synsets_become_words() -> None:

@@ -7,16 +7,24 @@ import subprocess
 import sys
 import warnings
 from collections import Counter
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import torch
-from hub.errors import HubError, PluginError
-from hub_data import DamagedSampleError, create_dataset, create_reader, list_readers
+from hub.__main__ import main
+from hub.errors import HubError, HubWarning, PluginError
+from hub_data import (
+    DamagedSampleError,
+    create_dataset,
+    create_reader,
+    find_images,
+    list_readers,
+)
 from hub_data.hookspecs import Reader, Stream
 from hub_data.readers.indexed import Names, natural_key
 from hub_data.readers.tar import TarReader
-from make_images import CLASSES, encoded, expected, make_folder, make_tar, pixels
+from make_images import CLASSES, encoded, expected, make_folder, make_tar, picture, pixels
 from torch.utils.data import DataLoader
 
 # --- folders -------------------------------------------------------------------------------------
@@ -58,6 +66,79 @@ def test_hidden_files_and_folders_are_no_samples(tmp_path):
     (tmp_path / ".ipynb_checkpoints" / "0.jpg").write_bytes(encoded(0))
     data = create_dataset("", tmp_path)
     assert len(data) == 9 and set(data.reader.class_to_idx) == set(CLASSES)
+
+
+EXTENSIONS = {
+    **dict.fromkeys((".jpg", ".JPG", ".jpe", ".jfif"), "JPEG"),
+    **dict.fromkeys((".avif", ".webp", ".png", ".gif", ".bmp", ".tif", ".ppm"), None),
+}
+
+
+def test_training_check_and_predict_find_the_same_images(tmp_path, capsys, caplog):
+    root = tmp_path / "d"
+    make_folder(root, ("a", ".git"), count=1)
+    (root / "a" / ".ipynb_checkpoints").mkdir()
+    (root / "a" / "deep").mkdir()
+    for folder in ("a", "a/.ipynb_checkpoints", "a/deep"):
+        for n, (extension, kind) in enumerate(EXTENSIONS.items()):
+            picture(n).save(root / folder / f"{n}{extension}", kind)
+    for name in ("._0.jpg", "x.heic", "y.HEIC", "z.psd", "notes.txt", "noextension"):
+        (root / "a" / name).write_bytes(b"something else")
+    heif = 2 * bool(find_spec("pillow_heif"))
+    trained = [str(root / name) for name in create_dataset("", root).filenames()]
+    assert len(trained) == 2 * len(EXTENSIONS) + heif
+    left_out = "left out: .heic 2, .psd 1 (pip install pillow-heif for .heic;"
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert (".psd 1 (add_img" if heif else left_out) in line
+    assert [found.path for found in find_images([root])] == trained
+    assert caplog.records[1].getMessage() == line
+    main(["data", "check", str(root), "--json"])
+    (split,) = json.loads(capsys.readouterr().out)["splits"]
+    assert split["num_images"] == len(trained) and not split["misnamed"]
+    assert split["unread"] == {".psd": 1, ".txt": 1, "noextension": 1} | (
+        {} if heif else {".heic": 2}
+    )
+    names = [os.path.relpath(path, root) for path in trained]
+    archive = make_tar(
+        tmp_path / "d.tar",
+        {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()},
+    )
+    packed = create_dataset("", archive)
+    assert sorted(packed.filenames()) == sorted(names)
+    assert packed.reader.left_out == split["unread"] and "left out: " in caplog.text
+    assert create_dataset("torch/image_folder", root).reader.class_to_idx == {"a": 0}
+    assert len(create_dataset("torch/image_folder", root)) == len(trained)
+
+
+def test_extensions_that_were_asked_for_leave_the_others_out_in_silence(tmp_path, caplog):
+    make_folder(tmp_path)
+    (tmp_path / "cat" / "x.psd").touch()
+    assert len(create_dataset("", tmp_path, input_key=".jpg")) == 9 and not caplog.records
+
+
+def test_folder_of_nothing_but_unread_images_says_what_reads_them(tmp_path):
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "0.jxl").touch()
+    with pytest.raises(ValueError, match=r"left out: \.jxl 1 \(add_img_extensions"):
+        create_dataset("", tmp_path)
+
+
+def test_heic_is_read_where_its_library_is_installed(tmp_path):
+    pytest.importorskip("pillow_heif")
+    (tmp_path / "cat").mkdir()
+    for n, extension in enumerate((".heic", ".HEIF", ".hif")):
+        picture(n).save(tmp_path / "cat" / f"{n}{extension}", "HEIF")
+    data = create_dataset("", tmp_path, on_error="raise")
+    assert [image.size for image, _ in data] == [(24, 18)] * 3
+
+
+def test_link_that_leads_nowhere_is_damage(tmp_path):
+    make_folder(tmp_path, ("cat",))
+    (tmp_path / "cat" / "0.jpg").unlink()
+    (tmp_path / "cat" / "0.jpg").symlink_to(tmp_path / "gone.jpg")
+    data = create_dataset("", tmp_path)
+    assert data.filename(0) == "cat/0.jpg" and len([*data]) == len(data) == 3
+    assert data.report_faults().samples == ("cat/0.jpg",)
 
 
 def test_links_in_a_circle_end(tmp_path):
@@ -113,38 +194,6 @@ def test_other_extensions_are_found_where_asked_for(tmp_path):
     np.save(tmp_path / "cat" / "7.npy", np.zeros((4, 4, 3), np.uint8))
     assert len(create_dataset("", tmp_path)) == 9
     assert create_dataset("", tmp_path, input_key=".npy").filenames() == ["cat/7.npy"]
-
-
-@pytest.mark.parametrize("form", ["dict", "txt", "json list", "json dict"])
-def test_class_map_numbers_the_classes_and_leaves_others_out(tmp_path, form, caplog):
-    make_folder(tmp_path)
-    class_map: object = {"dog": 0, "cat": 1}
-    if form == "txt":
-        (tmp_path / "map.txt").write_text("dog\ncat\n")
-        class_map = "map.txt"
-    elif form != "dict":
-        content = ["dog", "cat"] if form == "json list" else class_map
-        class_map = tmp_path / "map.json"
-        class_map.write_text(json.dumps(content))
-    data = create_dataset("", tmp_path, class_map=class_map)
-    assert [target for _, target in data] == [1, 1, 1, 0, 0, 0]
-    assert "3 images of classes that the class map lacks" in caplog.text
-
-
-def test_unusable_class_maps_are_refused(tmp_path):
-    make_folder(tmp_path)
-    (tmp_path / "twice.txt").write_text("cat\ncat\n")
-    (tmp_path / "map.pkl").write_bytes(pickle.dumps({"cat": 0}))
-    for class_map, message in [
-        ("twice.txt", "'cat' more than once"),
-        ("map.pkl", r"give a \.txt"),
-        ({"cat": -1}, "no index"),
-        ({"whale": 0}, "the folders are 'bird', 'cat', 'dog'"),
-    ]:
-        with pytest.raises(ValueError, match=message):
-            create_dataset("", tmp_path, class_map=class_map)
-    with pytest.raises(FileNotFoundError, match=r"no class map 'none\.txt'"):
-        create_dataset("", tmp_path, class_map="none.txt")
 
 
 def test_names_are_kept_as_they_are_on_disk():
@@ -252,94 +301,6 @@ def test_compressed_and_damaged_archives_say_what_to_do(tmp_path):
     broken.write_bytes(b"no archive" * 100)
     with pytest.raises(ValueError, match=r"broken\.tar cannot be read"):
         create_dataset("", broken)
-
-
-# --- tables --------------------------------------------------------------------------------------
-
-
-def write_csv(path, rows, sep=","):
-    path.write_text("\n".join(sep.join(map(str, row)) for row in rows) + "\n")
-    return path
-
-
-def test_csv_with_names_for_labels(tmp_path):
-    make_folder(tmp_path)
-    rows = [("path", "label"), ("dog/1.jpg", "dog"), ("bird/0.jpg", "bird"), ("dog/0.jpg", "dog")]
-    write_csv(tmp_path / "labels.csv", rows)
-    data = create_dataset("csv:labels.csv", tmp_path)
-    assert data.reader.class_to_idx == {"bird": 0, "dog": 1}
-    assert [target for _, target in data] == [1, 0, 1]
-    assert np.array_equal(pixels(data[0][0]), expected(7))
-    assert data.filenames() == ["dog/1.jpg", "bird/0.jpg", "dog/0.jpg"]
-    mapped = create_dataset("csv/labels.csv", tmp_path, class_map={"dog": 0, "bird": 5})
-    assert list(mapped.reader.iter_targets()) == [0, 5, 0]
-
-
-def test_csv_with_indices_and_other_columns(tmp_path):
-    make_folder(tmp_path)
-    rows = [("Weight", "Photo", "Kind"), (1.5, "cat/0.jpg", 4), (2, "cat/1.jpg", 2)]
-    table = write_csv(tmp_path / "t.tsv", rows, sep="\t")
-    data = create_dataset(
-        f"csv:{table}", tmp_path, input_key="Photo", target_key="Kind", additional_features="Weight"
-    )
-    assert [rest for _, *rest in data] == [[4, "1.5"], [2, "2"]]
-    unlabelled = create_dataset(f"csv:{table}", tmp_path, input_key="Photo", target_key="")
-    assert unlabelled[0][1] == -1
-
-
-def test_csv_with_several_labels(tmp_path):
-    make_folder(tmp_path)
-    rows = [("path", "label", "night", "indoor"), ("cat/0.jpg", "cat|pet", 1, 0)]
-    rows += [("dog/0.jpg", "pet", 1, 1), ("bird/0.jpg", "", 0, 0)]
-    write_csv(tmp_path / "labels.csv", rows)
-    data = create_dataset("csv:labels.csv", tmp_path, label_sep="|")
-    assert data.reader.class_to_idx == {"cat": 0, "pet": 1}
-    assert [target for _, target in data] == [[0, 1], [1], []]
-    columns = create_dataset("csv:labels.csv", tmp_path, target_key="night,indoor")
-    assert columns.reader.class_to_idx == {"night": 0, "indoor": 1}
-    assert [target for _, target in columns] == [[0], [0, 1], []]
-
-
-def test_csv_split_by_column_or_by_file(tmp_path):
-    make_folder(tmp_path)
-    rows = [("path", "label", "split"), ("cat/0.jpg", 1, "train"), ("cat/1.jpg", 1, "valid")]
-    write_csv(tmp_path / "all.csv", rows)
-    assert create_dataset("csv:all.csv", tmp_path, "validation").filenames() == ["cat/1.jpg"]
-    with pytest.raises(ValueError, match="no rows of split 'test': there are train, valid"):
-        create_dataset("csv:all.csv", tmp_path, "test")
-    write_csv(tmp_path / "val.csv", [("path", "label"), ("dog/0.jpg", 2)])
-    assert create_dataset("csv:", tmp_path, "validation").filenames() == ["dog/0.jpg"]
-
-
-def test_csv_mistakes_name_the_columns(tmp_path):
-    write_csv(tmp_path / "t.csv", [("picture", "kind"), ("a.jpg", 1)])
-    with pytest.raises(ValueError, match=r"no column called path.* It has picture, kind"):
-        create_dataset("csv:t.csv", tmp_path)
-    with pytest.raises(ValueError, match=r"no column 'pictur'. Did you mean picture"):
-        create_dataset("csv:t.csv", tmp_path, input_key="pictur")
-    with pytest.raises(FileNotFoundError, match=r"no table 'u\.csv'"):
-        create_dataset("csv:u.csv", tmp_path)
-
-
-def test_parquet_with_paths_and_with_images(tmp_path):
-    pyarrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
-    make_folder(tmp_path)
-    names = [f"{name}/0.jpg" for name in CLASSES]
-    table = pyarrow.table({"path": names, "label": list(CLASSES), "tags": [[0], [1, 2], []]})
-    parquet.write_table(table, tmp_path / "paths.parquet")
-    data = create_dataset("parquet:paths.parquet", tmp_path)
-    assert data.filenames() == names and list(data.reader.iter_targets()) == [0, 1, 2]
-    several = create_dataset("parquet:paths.parquet", tmp_path, target_key="tags")
-    assert list(several.reader.iter_targets()) == [[0], [1, 2], []]
-    stored = [{"bytes": encoded(seed), "path": f"{seed}.jpg"} for seed in range(5)]
-    table = pyarrow.table({"image": stored, "label": [3, 1, 4, 1, 5]})
-    parquet.write_table(table, tmp_path / "images.parquet", row_group_size=2)
-    data = create_dataset("parquet:images.parquet", tmp_path)
-    assert data.filenames() == [f"{seed}.jpg" for seed in range(5)]
-    for seed in (4, 0, 3):
-        image, target = data[seed]
-        assert np.array_equal(pixels(image), expected(seed)) and target == [3, 1, 4, 1, 5][seed]
 
 
 # --- torchvision ---------------------------------------------------------------------------------
@@ -504,8 +465,75 @@ def test_two_plugins_with_one_scheme_are_both_named(install):
     install("acme", ACME)
     install("bolt", ACME)
     hub.refresh()
-    with pytest.raises(PluginError, match="'acme' and 'bolt' both have readers for 'acme'"):
-        list_readers()
+    with pytest.warns(HubWarning, match="'acme' and 'bolt' both have readers for 'acme'"):
+        assert "acme" not in list_readers()
+    with pytest.raises(PluginError, match="HUB_PLUGINS=-bolt"):
+        create_dataset("acme/x")
+
+
+BROKEN = {
+    "raises": "raise RuntimeError('out of order')",
+    "raises what is no Exception": "raise type('Stop', (BaseException,), {})('out of order')",
+    "imports what is not there": "import acme_of_order as out; return []",
+    "returns nothing": "return None",
+    "returns something else": "return ['out of order']",
+}
+
+
+@pytest.mark.parametrize("code", BROKEN.values(), ids=BROKEN)
+def test_broken_reader_plugin_costs_a_warning_and_leaves_others_working(install, tmp_path, code):
+    import hub
+
+    install(
+        "acme",
+        ACME.replace('return [ReaderInfo(scheme="acme", reader="hub_acme.reader:Colors")]', code),
+    )
+    hub.refresh()
+    make_folder(tmp_path)
+    with pytest.warns(HubWarning, match="hub_readers of plugin 'acme' failed") as told:
+        assert len(create_dataset("", tmp_path)) == 9
+    assert len(told) == 1
+    assert len(create_dataset("", tmp_path)) == 9  # without a second warning
+    for name in ("acme/x", "other_scheme_of_acme/x"):
+        with pytest.raises((PluginError, ValueError), match="plugin 'acme' failed") as error:
+            create_dataset(name, tmp_path)
+        assert error.value.__cause__ is not None
+
+
+@pytest.mark.parametrize(
+    "code", ["raise RuntimeError('x')", "raise type('S', (BaseException,), {})"]
+)
+def test_reader_whose_module_fails_is_the_error_of_who_asks(install, tmp_path, code):
+    import hub
+
+    (install("acme", ACME) / "reader.py").write_text(code)
+    hub.refresh()
+    make_folder(tmp_path)
+    assert len(create_dataset("", tmp_path)) == 9 and "acme" in list_readers()
+    with pytest.raises(PluginError, match=r"'acme' is said to be hub_acme\.reader:Colors, which"):
+        create_dataset("acme/x", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [r"C:\data\train", "C:/data/train", r"\\server\share", r"data\train", "/data/train",
+     "data/train", "~/train", "labels.csv", "train"],
+)  # fmt: skip
+def test_path_in_place_of_a_name_is_told_where_it_goes(tmp_path, monkeypatch, name):
+    make_folder(tmp_path)
+    make_folder(tmp_path / "train")
+    (tmp_path / "labels.csv").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="no reader for") as error:
+        create_dataset(name, ".")
+    assert f"create_dataset('', root={name!r})" in str(error.value)
+    assert "Did you mean" not in str(error.value)
+
+
+def test_other_names_stand_for_the_folder_as_in_timm(tmp_path, monkeypatch):
+    make_folder(tmp_path / "imagenet")
+    monkeypatch.chdir(tmp_path)
+    assert len(create_dataset("imagenet", "imagenet")) == len(create_dataset("x", "imagenet")) == 9
 
 
 def test_unknown_scheme_suggests_a_known_one(tmp_path):

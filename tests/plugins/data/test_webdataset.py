@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hub_data import create_dataset
+from hub_data import DamagedSampleError, create_dataset
 from hub_data.readers.webdataset import expand_ranges
 from make_images import encoded, expected, make_tar, pixels, targets_of
 from torch.utils.data import DataLoader
@@ -105,10 +105,48 @@ def test_wds_targets_from_json(tmp_path):
     data = create_dataset("wds/", tmp_path, "train", target_key="tags")
     assert sorted(targets_of(data))[:2] == [[0, 0], [1, 0]]
     data = create_dataset("wds/", tmp_path, "train", target_key="knd")
-    with pytest.raises(ValueError, match=r"sample '0000': no field 'knd'.*meta, tags, a"):
+    with pytest.raises(DamagedSampleError, match=r"no field 'knd'.*meta, tags, a"):
         targets_of(data)
-    with pytest.raises(ValueError, match=r"no \.cls file"):
+    with pytest.raises(DamagedSampleError, match=r"no \.cls file"):
         targets_of(create_dataset("wds/", tmp_path, "train"))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_wds_samples_without_label_or_image_are_damage(tmp_path, workers):
+    files = {f"{n}.jpg": encoded(n) for n in range(5)}
+    labels = ["0", "", "null", "NaN", None, "5"]
+    files |= {f"{n}.cls": label.encode() for n, label in enumerate(labels) if label is not None}
+    make_tar(tmp_path / "train.tar", dict(sorted(files.items())))
+    data = create_dataset("wds/", tmp_path, "train", on_error="skip")
+    assert targets_of(data, workers) == [0]
+    assert data.report_faults().count == 5
+
+
+def test_wds_labels_are_looked_up_as_they_are_written(tmp_path, caplog):
+    labels = ["007", "7", "cat", "dog", "7"]
+    files = {f"{n}.jpg": encoded(n) for n in range(5)}
+    files |= {f"{n}.cls": label.encode() for n, label in enumerate(labels)}
+    make_tar(tmp_path / "train.tar", dict(sorted(files.items())))
+    data = create_dataset("wds/", tmp_path, "train", class_map={"007": 0, "7": 1, "cat": 2})
+    assert targets_of(data) == [0, 1, 2, 1]
+    assert "1 images of classes that the class map lacks are left out: 'dog' 1" in caplog.text
+    none = create_dataset("wds/", tmp_path, "train", class_map={"owl": 0}, is_training=True)
+    with pytest.raises(ValueError, match="no sample is of a class of the class map"):
+        targets_of(none)
+
+
+def test_wds_finds_images_of_every_extension_that_folders_have(tmp_path):
+    files = {"0.jfif": encoded(0), "0.cls": b"0", "1.avif": encoded(1, "AVIF"), "1.cls": b"1"}
+    make_tar(tmp_path / "train.tar", files)
+    assert targets_of(create_dataset("wds/", tmp_path, "train", on_error="raise")) == [0, 1]
+
+
+def test_wds_leaves_hidden_files_and_folders_out(tmp_path):
+    files = {"./a/0.jpg": encoded(0), "./a/0.cls": b"0"}
+    files |= {".ipynb_checkpoints/1.jpg": encoded(1), ".ipynb_checkpoints/1.cls": b"1"}
+    files |= {"a/._2.jpg": b"of macOS", "a/._2.cls": b"2"}
+    make_tar(tmp_path / "train.tar", files)
+    assert targets_of(create_dataset("wds/", tmp_path, "train")) == [0]
 
 
 def test_wds_shard_that_breaks_off_costs_its_rest(tmp_path, caplog):

@@ -28,13 +28,15 @@ if TYPE_CHECKING:
 _ORIENTATION = 0x0112  # tag of EXIF; 1 is upright
 _BATCH = 512  # samples handed to the threads at once
 _SUFFIXES = {
-    "JPEG": (".jpg", ".jpeg"),
-    "MPO": (".jpg", ".jpeg"),  # JPEG files of cameras that hold a second picture
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "MPO": (".jpg", ".jpeg", ".mpo"),  # JPEG files of cameras that hold a second picture
     "PNG": (".png",),
     "WEBP": (".webp",),
     "GIF": (".gif",),
     "BMP": (".bmp",),
     "TIFF": (".tif", ".tiff"),
+    "AVIF": (".avif",),
+    "HEIF": (".heic", ".heif", ".hif"),
     "PPM": (".ppm", ".pgm", ".pnm"),
 }
 
@@ -82,6 +84,7 @@ class SplitReport:
         copies: groups of equal images.
         contradictions: groups of equal images in different classes.
         unread: extension to number of files that are not read.
+        unlisted: class that the class map lacks to number of images, which are left out.
     """
 
     split: str
@@ -96,6 +99,7 @@ class SplitReport:
     copies: list[list[str]] = field(default_factory=list)
     contradictions: list[list[str]] = field(default_factory=list)
     unread: dict[str, int] = field(default_factory=dict)
+    unlisted: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -158,8 +162,9 @@ def examine_image(dataset: ImageDataset, index: int) -> Examined:
 
     from hub_data.dataset import read_bytes
     from hub_data.decode import decode_image
+    from hub_data.faults import sample_name
 
-    name, target = dataset.filename(index), None
+    name, target = sample_name(index, dataset.filename), None
     try:
         source, target, *_ = dataset.reader[index]
         if not isinstance(source, str | Path | bytes) and not hasattr(source, "read"):
@@ -205,7 +210,8 @@ def summarize(split: str, dataset: ImageDataset, examined: Iterable[Examined]) -
             for group in copies
             if len({repr(image.target) for image in group}) > 1
         ],
-        unread=_unread(dataset),
+        unread=getattr(dataset.reader, "left_out", {}),
+        unlisted={str(k): n for k, n in getattr(dataset.reader, "unlisted", {}).items()},
     )
 
 
@@ -246,21 +252,6 @@ def _is_misnamed(image: Examined) -> bool:
     suffix = os.path.splitext(image.name)[1].lower()
     known = _SUFFIXES.get(image.format)
     return bool(suffix and known and suffix not in known)
-
-
-def _unread(dataset: ImageDataset) -> dict[str, int]:
-    """Return extension to number of files below a folder that its reader leaves out."""
-    from hub_data.extensions import is_img_extension
-    from hub_data.readers.folder import FolderReader
-
-    if not isinstance(dataset.reader, FolderReader):
-        return {}
-    suffixes = (
-        os.path.splitext(name)[1].lower() or name
-        for _, _, names in os.walk(dataset.reader.root)
-        for name in names
-    )
-    return _counts(suffix for suffix in suffixes if not is_img_extension(suffix))
 
 
 def _unequal_classes(reports: Iterable[SplitReport]) -> dict[str, list[str]]:
@@ -348,6 +339,7 @@ def _split_lines(split: SplitReport, most: int) -> Iterator[str]:
         ("modes", split.modes),
         ("formats", split.formats),
         ("not read", split.unread),
+        ("left out", split.unlisted),
     ):
         if counted:
             yield f"  {title:12}" + ", ".join(f"{key} {n}" for key, n in counted.items())

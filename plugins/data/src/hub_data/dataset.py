@@ -53,7 +53,7 @@ def create_dataset(
         root: folder or file of the data set, or where downloads are kept.
         split: part of the data set.
         search_split: look for the split in folders below `root` (train, val, ...).
-        class_map: class name to index: a dict, a .txt file with a name per line, a .json file.
+        class_map: class name to index, see `load_class_map`; samples of other classes are left out.
         load_bytes: return files as they are, undecoded.
         is_training: shuffle, and fill the last batch up; streams only.
         download: fetch what is missing, where the reader can.
@@ -63,8 +63,8 @@ def create_dataset(
         repeats: passes over a stream per epoch.
         input_img_mode: PIL's name for the channels of the images: "RGB", "L"; "" for the file's.
         trust_remote_code: run the loading script of a Hugging Face data set; refused.
-        on_error: what an unreadable sample does: "substitute" (its successor takes its place),
-            "skip" (it is left out of its batch) or "raise".
+        on_error: what a sample does that cannot be read, or has no label: "substitute" (its
+            successor takes its place), "skip" (it is left out of its batch) or "raise".
         upright: turn images as the camera's EXIF entry says; off, as published accuracies were
             measured without.
         kwargs: keywords of the data set (transform, target_transform) and of the reader
@@ -87,7 +87,7 @@ def create_dataset(
             info, _ = find_reader(name, root)
     common: dict[str, Any] = {key: value for key, value in kwargs.items() if value is not None}
     common |= dict(on_error=on_error, upright=upright, input_img_mode=input_img_mode)
-    if class_map:
+    if class_map not in (None, ""):
         common["class_map"] = class_map
     reader_class = load_reader(info)
     options: dict[str, Any] = dict(download=download)
@@ -299,6 +299,8 @@ class IterableImageDataset(IterableDataset[Any]):
         owed = 0  # to be made up for by samples that can be read
         for position, (source, *rest) in enumerate(self.reader):
             try:
+                if isinstance(source, Exception):
+                    raise source
                 image = self.decode(source, self.input_img_mode, upright=self.upright)
             except (MemoryError, ImportError):
                 raise

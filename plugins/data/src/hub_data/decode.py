@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import io
 import os
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +22,8 @@ Source = str | Path | bytes | BinaryIO | Image.Image | NDArray[np.generic]
 _NPY = b"\x93NUMPY"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _SAMPLES_PER_PIXEL = 277  # tag of TIFF
+if find_spec("pillow_heif"):
+    import_module("pillow_heif").register_heif_opener()  # PIL then opens .heic
 _ARRAY_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 

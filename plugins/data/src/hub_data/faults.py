@@ -122,7 +122,8 @@ class Faults:
                 return sample
         # Where threads share this account, `note` may have been told of others in between.
         raise DamagedSampleError(
-            f"{self.max_consecutive} samples in a row, from {name(index)} on, could not be read"
+            f"{self.max_consecutive} samples in a row, from {sample_name(index, name)} on, could "
+            "not be read"
         )
 
     def passed(self) -> None:
@@ -143,7 +144,7 @@ class Faults:
             if seen <= _REMEMBERED:
                 row[seen] = index
             self._in_a_row += 1
-        what = f"{name(index)} cannot be read: {type(error).__name__}: {error}"
+        what = f"{sample_name(index, name)} cannot be read: {type(error).__name__}: {error}"
         if self.on_error == "raise":
             raise DamagedSampleError(
                 f"{what} (on_error='substitute' or 'skip' passes over it; `hub data check` finds "
@@ -177,11 +178,19 @@ class Faults:
             torch.distributed.all_gather_object(answers, (count, seen))
             count = sum(c for c, _ in answers)
             seen = set().union(*(s for _, s in answers))
-        names = tuple(map(name, sorted(seen))) if name else ()
+        names = tuple(sample_name(index, name) for index in sorted(seen)) if name else ()
         report = FaultReport(count, names, self.on_error, num_samples)
         if count and (not gather or num_ranks() == 1 or torch.distributed.get_rank() == 0):
             _logger.warning("%s", report)
         return report
+
+
+def sample_name(index: int, name: Callable[[int], str]) -> str:
+    """Return the name of a sample, or its number where the damage reaches its name."""
+    try:
+        return name(index)
+    except Exception:
+        return f"sample {index}"
 
 
 def num_ranks() -> int:

@@ -26,6 +26,8 @@ class Reader(Protocol):
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         """Return (image, target) of a sample, and after them the additional features asked for.
 
+        Raise any error for one that cannot be read, has no image or no label: `on_error` decides.
+
         image: a path, a binary file, bytes, a `PIL.Image` or an array (H, W, C).
         target: class index, list of class indices, vector, or None where there is no label.
         """
@@ -39,7 +41,7 @@ class Stream(Protocol):
     """A data set that is read from its beginning. `IterableImageDataset` is built on one.
 
     Constructed as a `Reader` is. Iterating yields what this process and loader worker is to see
-    of one epoch.
+    of one epoch. A sample that cannot be read has its error in place of the image.
     """
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]: ...

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,9 @@ from pathlib import Path
 from PIL import Image
 
 from hub_data.decode import decode_image
-from hub_data.extensions import IMAGE_EXTENSIONS, get_img_extensions, is_img_extension
+from hub_data.extensions import IMAGE_EXTENSIONS
+from hub_data.readers.folder import images_of_folder
+from hub_data.readers.indexed import natural_key
 
 __all__ = ["IMAGE_EXTENSIONS", "Found", "find_images", "load_image"]
 
@@ -35,14 +36,15 @@ class Found:
 def find_images(requests: Iterable[str | Path]) -> Iterator[Found]:
     """Yield the files that `requests` stand for, in their order.
 
-    A file is taken whatever its name. A folder stands for all files in it and below that have one
-    of `get_img_extensions()` and are not hidden, in natural order (2 before 10). What does not
-    exist is tried as a pattern (`*`, `?`, `[...]`, `**`).
+    A file is taken whatever its name. A folder stands for the images that training would find in
+    it: all files in it and below that have one of `get_img_extensions()`, in natural order (2
+    before 10), without what is hidden. What does not exist is tried as a pattern (`*`, `?`,
+    `[...]`, `**`).
     """
     for request in map(str, requests):
         paths = [request]
         if not os.path.exists(request):
-            paths = sorted(glob.glob(request, recursive=True), key=_natural)
+            paths = sorted(glob.glob(request, recursive=True), key=natural_key)
         if not paths:
             is_pattern = glob.has_magic(request)
             yield Found(request, "nothing matches" if is_pattern else "no such file or folder")
@@ -74,20 +76,7 @@ def _files(path: str) -> Iterator[Found]:
     if not os.path.isdir(path):
         yield Found(path)
         return
-    files = [
-        os.path.join(folder, name)
-        for folder, _, names in os.walk(path)
-        for name in names
-        if is_img_extension(os.path.splitext(name)[1]) and not name.startswith(".")
-    ]
-    if not files:
-        yield Found(path, "no image in this folder, looked for " + " ".join(get_img_extensions()))
-    yield from map(Found, sorted(files, key=_natural))
-
-
-def _natural(path: str) -> list[list[str | int]]:
-    """Return a key that sorts by folder, and numbers by value."""
-    return [
-        [int(part) if part.isdecimal() else part.casefold() for part in re.split(r"(\d+)", name)]
-        for name in Path(path).parts
-    ]
+    try:
+        yield from map(Found, images_of_folder(path))
+    except ValueError as error:
+        yield Found(path, str(error))

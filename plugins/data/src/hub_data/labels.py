@@ -60,7 +60,7 @@ def label_names(model_or_cfg: nn.Module | Mapping[str, Any] | Weights) -> list[s
     """
     cfg = _config(model_or_cfg)
     num_classes = getattr(model_or_cfg, "num_classes", cfg.get("num_classes"))
-    names = _in_order(cfg.get("label_names"))
+    names = _in_order(cfg.get("label_names") or ())
     if names and num_classes in (None, len(names)):
         words = dict(cfg.get("label_descriptions") or {})
         return [words.get(n) or _imagenet_words().get(n, n) if _is_synset(n) else n for n in names]
@@ -87,10 +87,12 @@ def _config(model_or_cfg: nn.Module | Mapping[str, Any] | Weights) -> Mapping[st
     return cfg if isinstance(cfg, Mapping) else cfg.to_dict()
 
 
-def _in_order(names: Sequence[str] | Mapping[Any, str] | None) -> list[str]:
+def _in_order(names: Sequence[str | None] | Mapping[Any, str | None]) -> list[str]:
+    """Return a name for each output from 0 on: "class 3" for one without."""
     if isinstance(names, Mapping):  # index to name; the indices are strings in JSON
-        return [names[index] for index in sorted(names, key=int)]
-    return list(names or ())
+        by_index = {int(index): name for index, name in names.items()}
+        names = [by_index.get(index) for index in range(max(by_index, default=-1) + 1)]
+    return [name or f"class {index}" for index, name in enumerate(names)]
 
 
 def _is_synset(name: str) -> bool:

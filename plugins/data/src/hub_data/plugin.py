@@ -172,15 +172,13 @@ def run_data(args: Namespace) -> int:
 
 def list_data_readers() -> int:
     """Print every reader with what it needs; return 0."""
-    from importlib.util import find_spec
-
     from hub.table import table
 
-    from hub_data.readers import list_readers
+    from hub_data.readers import list_readers, missing_libraries
 
     rows = []
     for scheme, info in list_readers().items():
-        missing = [dist for module, dist in info.requires if find_spec(module) is None]
+        missing = missing_libraries(info)
         state = f"pip install {' '.join(missing)}" if missing else "ready"
         rows.append((scheme, info.description, state))
     print(table(rows, ("scheme", "samples", "state")))

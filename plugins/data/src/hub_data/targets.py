@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,20 @@ from typing import Any
 import torch
 from hub.suggest import did_you_mean
 
-from hub_data.class_map import ClassMap, load_class_map, remap_target
+from hub_data.class_map import (
+    ClassMap,
+    UnlistedClassError,
+    class_name,
+    find_class,
+    given_class_map,
+    reorder,
+)
 
 TARGET_FORMATS = ("indices", "multihot")
+#: Text that says that there is no value: what pandas takes and writes for one.
+NO_VALUE = frozenset(
+    ["", *"#N/A -NaN -nan <NA> N/A NA NAN NULL NaN Nan None Null n/a nan null".split()]
+)
 
 
 class TargetField:
@@ -26,6 +38,10 @@ class TargetField:
         names: class name to index in the source; empty where it has no names.
         class_map: see `load_class_map`; targets go through it.
         root: where the file of a class map is looked for.
+
+    Attributes:
+        class_to_idx: class name to index, of the class map or of the source.
+        unlisted: label that the class map lacks to how often it was met.
 
     Raises:
         ValueError: `key` is not a list of different names, or there is no such format.
@@ -52,43 +68,109 @@ class TargetField:
         if several and self.target_format != "indices":
             raise ValueError("several target keys are a format of their own: leave target_format")
         source = {k: i for i, k in enumerate(self.keys)} if several else dict(names or {})
+        source = {class_name(name): index for name, index in source.items()}
         self._source_names = {index: name for name, index in source.items()}
-        self._map = load_class_map(class_map, root) if class_map else None
-        self.class_to_idx: dict[Any, int] = self._map or source
+        self._map = given_class_map(class_map, root)
+        self.class_to_idx: dict[Any, int] = source if self._map is None else self._map
+        self.unlisted: Counter[Any] = Counter()
 
     def __call__(self, record: Mapping[str, Any]) -> Any:
         """Return the target: an index, a list of indices, a vector, or None without a key.
 
+        Of a list, labels that the class map lacks are left out (and counted in `unlisted`).
+
         Raises:
-            KeyError: the record lacks the field, or the class map the class.
+            KeyError: the record lacks the field.
+            UnlistedClassError: the class map lacks the class.
+            ValueError: there is no label where there has to be one: None, NaN, "".
         """
         if not self.keys:
             return None
+        values = [_plain(get_field(record, key)) for key in self.keys]
+        for key, value in zip(self.keys, values, strict=True):
+            if self._lacks_value(value):
+                remedy = ""
+                if len(self.keys) > 1:
+                    remedy = " (write 0 where a label does not apply)"
+                elif isinstance(value, str) and value.strip():
+                    remedy = " (name it in class_map if it is a class)"
+                raise ValueError(f"no label: field {key!r} holds {value!r}{remedy}")
         if len(self.keys) > 1:
-            target: Any = [i for i, key in enumerate(self.keys) if get_field(record, key) > 0]
-        else:
-            target = _plain(get_field(record, self.keys[0]))
-            if isinstance(target, str) and self._map is None and target in self.class_to_idx:
-                target = self.class_to_idx[target]
-        if self._map is None:
-            return target
-        dense = self.target_format == "multihot"
-        return remap_target(target, self._map, self._source_names, dense)
+            values = [[i for i, value in enumerate(values) if _applies(value, self.keys[i])]]
+        if self.target_format == "multihot":
+            return reorder(values[0], self._map) if self._map is not None else values[0]
+        return self._index(values[0])
+
+    def listed(self, records: Iterable[Mapping[str, Any]]) -> list[int]:
+        """Return the positions of the records that are not of a class that the class map lacks."""
+        kept = []
+        for position, record in enumerate(records):
+            try:
+                self(record)
+            except UnlistedClassError:
+                continue
+            except ValueError:  # no label: a damaged sample, not one of another class
+                pass
+            kept.append(position)
+        return kept
+
+    def _lacks_value(self, value: Any) -> bool:
+        if isinstance(value, list | tuple):
+            return any(map(self._lacks_value, value))
+        return is_missing(value) and value not in self.class_to_idx
+
+    def _index(self, label: Any) -> Any:
+        if isinstance(label, list | tuple):
+            return [index for part in label if (index := self._index_of_part(part)) is not None]
+        if self._map is None and not (isinstance(label, str) and self.class_to_idx):
+            return label
+        index = find_class(label, self.class_to_idx, self._source_names)
+        if index is None:
+            name = self._source_names.get(label, label)
+            self.unlisted[name] += 1
+            raise UnlistedClassError(f"the class map has no class {name!r}")
+        return index
+
+    def _index_of_part(self, label: Any) -> Any:
+        try:
+            return self._index(label)
+        except UnlistedClassError:
+            return None
 
 
-def get_field(record: Mapping[str, Any], path: str) -> Any:
+def is_missing(value: Any) -> bool:
+    """Return whether a value says that there is none: None, NaN, blank text, "NA" and its kin."""
+    if isinstance(value, str):
+        return value.strip() in NO_VALUE
+    return value is None or (isinstance(value, float) and value != value)
+
+
+def _applies(value: Any, key: str) -> bool:
+    """Return whether the number in a field says that its label applies."""
+    try:
+        return float(value) > 0
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{value!r} in {key!r} is no number: write 1 where the label applies, else 0"
+        ) from None
+
+
+def get_field(record: Mapping[str, Any] | None, path: str) -> Any:
     """Return the field of this name, or the one that a path with "/" leads to.
 
-    A list on the way is a list of records: the result is the list of their fields.
+    A list on the way is a list of records: the result is the list of their fields. What a null
+    on the way would hold is None.
 
     Raises:
         KeyError: there is none; the message names those that there are.
     """
-    if path in record:
+    if record is not None and path in record:
         return record[path]
     value: Any = record
     parts = path.split("/")
     for position, part in enumerate(parts):
+        if value is None:
+            return None
         if isinstance(value, list | tuple):
             rest = "/".join(parts[position:])
             return [get_field(item, rest) for item in value]

@@ -7,19 +7,21 @@ case only have one order on all machines; a sample's image is its path, not an o
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from hub.suggest import did_you_mean
 
-from hub_data.class_map import ClassMap, load_class_map
-from hub_data.extensions import get_img_extensions
-from hub_data.readers.indexed import IndexedReader, Samples, class_index, natural_key
-
-_logger = logging.getLogger(__name__)
+from hub_data.class_map import ClassMap
+from hub_data.extensions import choose_images, is_hidden
+from hub_data.readers.indexed import (
+    IndexedReader,
+    Samples,
+    natural_key,
+    number_labels,
+)
 
 SPLITS = (("train", "training"), ("val", "valid", "validation", "eval", "evaluation"))
 ALL_SPLITS = (*SPLITS[0], *SPLITS[1], "test", "testing")
@@ -55,31 +57,16 @@ class FolderReader(IndexedReader):
         self.root = os.fspath(root)
         if not os.path.isdir(self.root):
             raise FileNotFoundError(f"there is no folder {self.root!r}")
-        extensions = set(input_key.lower().split(";")) if input_key else set(get_img_extensions())
-        found = _sorted_by_name(_images(self.root, extensions))
-        if not found:
-            raise ValueError(
-                f"no image in {self.root!r} or below: looked for {' '.join(sorted(extensions))}; "
-                "add_img_extensions or input_key='.ext' name others"
-            )
+        files, self.left_out = choose_images(_files(self.root), _name, self.root, input_key)
+        found = _sorted_by_name(files)
         labels = [os.path.basename(folder) for folder, _ in found]
-        self.class_to_idx = load_class_map(class_map, root) if class_map else class_index(labels)
-        known = self.class_to_idx
+        self.class_to_idx, indices, self.unlisted = number_labels(labels, class_map, self.root)
         kept = [
-            (f"{folder}{os.sep}{name}" if folder else name, label)
+            (f"{folder}{os.sep}{name}" if folder else name, indices[label])
             for (folder, name), label in zip(found, labels, strict=True)
-            if label in known
+            if label in indices
         ]
-        if not kept:
-            raise ValueError(
-                f"no image in {self.root!r} is of a class of the class map: it has "
-                f"{_some(self.class_to_idx)}; the folders are {_some(labels)}"
-            )
-        if len(kept) < len(found):
-            left = len(found) - len(kept)
-            _logger.warning("%s: %d images of classes that the class map lacks", self.root, left)
-        targets = (known[label] for _, label in kept)
-        self.samples = Samples(self.root, [path for path, _ in kept], targets)
+        self.samples = Samples(self.root, [path for path, _ in kept], (i for _, i in kept))
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -126,12 +113,8 @@ def search_split(root: str | Path, split: str) -> str:
     return os.fspath(root)
 
 
-def _some(names: Iterable[object]) -> str:
-    return ", ".join(map(repr, sorted(set(map(str, names)))[:5]))
-
-
 def _is_visible_folder(entry: os.DirEntry[str]) -> bool:
-    return not entry.name.startswith(".") and entry.is_dir()
+    return not is_hidden(entry.name) and entry.is_dir()
 
 
 def _sorted_by_name(found: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -147,25 +130,39 @@ def _sorted_by_name(found: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     return sorted(found, key=key)
 
 
-def _images(root: str, extensions: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Yield (folder below `root`, name) of the files that have one of `extensions`."""
+def images_of_folder(folder: str) -> list[str]:
+    """Return the paths of the images in a folder that training would find, in its order.
+
+    Raises:
+        ValueError: there is none.
+    """
+    found, _ = choose_images(_files(folder), _name, folder)
+    return [os.path.join(folder, *image) for image in _sorted_by_name(found)]
+
+
+def _name(file: tuple[str, str]) -> str:
+    return file[1]
+
+
+def _files(root: str) -> Iterator[tuple[str, str]]:
+    """Yield (folder below `root`, name) of the files that are not hidden."""
     waiting: list[tuple[str, tuple[str, ...]]] = [("", ())]
     while waiting:
         folder, crossed = waiting.pop()
         with os.scandir(os.path.join(root, folder)) as entries:
             for entry in entries:
-                name = entry.name
-                if name.startswith("."):
+                if is_hidden(entry.name):
                     continue
-                if name[name.rfind(".") :].lower() in extensions and entry.is_file():
-                    yield folder, name
-                elif entry.is_dir():
-                    way = crossed
-                    if entry.is_symlink():
-                        way = (*crossed, os.path.realpath(os.path.join(root, folder)))
-                        if _leads_back(os.path.realpath(entry.path), way):
-                            continue
-                    waiting.append((os.path.join(folder, name), way))
+                if not entry.is_dir():
+                    if entry.is_file() or entry.is_symlink():  # one that leads nowhere is damage
+                        yield folder, entry.name
+                    continue
+                way = crossed
+                if entry.is_symlink():
+                    way = (*crossed, os.path.realpath(os.path.join(root, folder)))
+                    if _leads_back(os.path.realpath(entry.path), way):
+                        continue
+                waiting.append((os.path.join(folder, entry.name), way))
 
 
 def _leads_back(target: str, way: tuple[str, ...]) -> bool:

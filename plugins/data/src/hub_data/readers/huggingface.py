@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hub_data.class_map import ClassMap
-from hub_data.readers.indexed import IndexedReader
+from hub_data.readers.indexed import IndexedReader, report_unlisted
 from hub_data.readers.streamed import Share, StreamedReader
 from hub_data.targets import TargetField, class_names, get_field, require_fields
 
@@ -69,6 +69,25 @@ class HuggingFaceReader(IndexedReader):
             class_map=class_map,
         )
         self.class_to_idx = self.target.class_to_idx
+        if class_map:
+            self._leave_out(name)
+        self.unlisted = dict(self.target.unlisted)
+
+    def _leave_out(self, name: str) -> None:
+        """Keep the samples of classes of the class map."""
+        kept = self.target.listed(self._without_images())
+        if not kept:
+            raise ValueError(
+                f"no sample of {name} is of a class of the class map: it has "
+                f"{[*self.class_to_idx][:5]}; the labels are {[*self.target.unlisted][:5]}"
+            )
+        report_unlisted(name, self.target.unlisted)
+        if len(kept) < len(self.dataset):
+            self.dataset = self.dataset.select(kept)
+
+    def _without_images(self) -> Any:
+        fields = [k if k in self.dataset.features else k.split("/")[0] for k in self.target.keys]
+        return self.dataset.select_columns(list(dict.fromkeys(fields)))
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -81,12 +100,15 @@ class HuggingFaceReader(IndexedReader):
 
     def path(self, index: int) -> str:
         """Return the file that an image came from, or its number."""
-        return self.dataset[index][self.input_key].get("path") or str(index)
+        return (self.dataset[index][self.input_key] or {}).get("path") or str(index)
 
     def iter_targets(self) -> Iterator[Any]:
-        """Yield the targets; no image is read."""
-        for record in self.dataset.remove_columns(self.input_key):
-            yield self.target(record)
+        """Yield the targets, None where there is none; no image is read."""
+        for record in self._without_images() if self.target.keys else [{}] * len(self):
+            try:
+                yield self.target(record)
+            except ValueError:
+                yield None
 
 
 class HuggingFaceStream(StreamedReader):
@@ -163,7 +185,10 @@ class HuggingFaceStream(StreamedReader):
     def read(self, share: Share, epoch: int) -> Iterator[tuple[Any, ...]]:
         """Yield (file or path, target)."""
         for record in self._open(share, epoch):
-            yield _image_file(get_field(record, self.input_key)), self.target(record)
+            yield from self.sample(self._sample, record)
+
+    def _sample(self, record: Mapping[str, Any]) -> tuple[Any, ...]:
+        return _image_file(get_field(record, self.input_key)), self.target(record)
 
     def _open(self, share: Share, epoch: int) -> Any:
         import datasets
@@ -211,7 +236,15 @@ def _load(name: str, root: str | Path | None, split: str) -> Any:
 
 
 def _image_file(image: Any) -> Any:
-    """Return the content of an image field that is not decoded: a file, or its path."""
+    """Return the content of an image field that is not decoded: a file, or its path.
+
+    Raises:
+        ValueError: there is no image in it.
+    """
     if not isinstance(image, Mapping):
-        return image
-    return io.BytesIO(image["bytes"]) if image.get("bytes") else image["path"]
+        found = image
+    else:
+        found = io.BytesIO(image["bytes"]) if image.get("bytes") else image["path"]
+    if not found:
+        raise ValueError("no image: the field is null")
+    return found

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import Any, overload
+from pathlib import Path
+from typing import Any, NamedTuple, overload
 
 import numpy as np
+
+from hub_data.class_map import ClassMap, class_name, find_class, given_class_map
+
+_logger = logging.getLogger(__name__)
 
 _DIGITS = re.compile(r"0*(\d+)", re.ASCII)
 
@@ -30,7 +37,62 @@ def _number_key(match: re.Match[str]) -> str:
 
 def class_index(labels: Iterable[str]) -> dict[str, int]:
     """Return class name to index, in natural order."""
-    return {name: i for i, name in enumerate(sorted(set(labels), key=_class_key))}
+    return {name: i for i, name in enumerate(sorted(set(map(class_name, labels)), key=_class_key))}
+
+
+class NumberedLabels(NamedTuple):
+    """Classes, the index of each label, and how many samples have which label without one."""
+
+    class_to_idx: dict[Any, int]
+    indices: dict[str, int]
+    unlisted: dict[str, int]
+
+
+def number_labels(
+    labels: Iterable[str], class_map: ClassMap | str | Path | None, place: str
+) -> NumberedLabels:
+    """Return the indices of the labels of samples, by the class map or in natural order.
+
+    Args:
+        labels: of each sample.
+        class_map: see `load_class_map`.
+        place: what the samples are in: where the file of a class map is looked for too.
+
+    Raises:
+        ValueError: no label is of the class map.
+    """
+    counts = Counter(labels)
+    known = given_class_map(class_map, place)
+    classes = class_index(counts) if known is None else known
+    found = {label: find_class(label, classes) for label in counts}
+    indices = {label: index for label, index in found.items() if index is not None}
+    if not indices:
+        raise ValueError(
+            f"no image in {place!r} is of a class of the class map: it has {_some(classes)}; the "
+            f"folders are {_some(counts)}"
+        )
+    unlisted = {label: counts[label] for label in counts if label not in indices}
+    report_unlisted(place, unlisted)
+    return NumberedLabels(classes, indices, unlisted)
+
+
+def report_unlisted(place: str, unlisted: Mapping[Any, int]) -> None:
+    """Log how many samples of which classes a class map leaves out, if it does."""
+    if unlisted:
+        counts = sorted(unlisted.items(), key=lambda item: -item[1])
+        names = ", ".join(f"{name!r} {count}" for name, count in counts[:5])
+        more = f" and {len(counts) - 5} more classes" if len(counts) > 5 else ""
+        _logger.warning(
+            "%s: %d images of classes that the class map lacks are left out: %s%s",
+            place,
+            sum(unlisted.values()),
+            names,
+            more,
+        )
+
+
+def _some(names: Iterable[object]) -> str:
+    return ", ".join(map(repr, sorted(set(map(str, names)))[:5]))
 
 
 def _class_key(name: str) -> tuple[str, str]:

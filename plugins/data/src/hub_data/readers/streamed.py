@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, TypeVar
@@ -13,6 +13,10 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed
 from torch.utils.data import get_worker_info
+
+from hub_data.class_map import UnlistedClassError
+from hub_data.readers.indexed import report_unlisted
+from hub_data.targets import TargetField
 
 Item = TypeVar("Item")
 
@@ -42,6 +46,9 @@ class StreamedReader(ABC):
     In evaluation each sample is yielded once, by one worker of one rank: ranks may differ in the
     number of their batches, so results are to be summed up at the end, not in each step.
 
+    Attributes:
+        target: makes the target of a record.
+
     Args:
         num_samples: samples in a pass, of all ranks together; 0 where unknown.
         is_training: see above; also, `read` shuffles.
@@ -52,6 +59,8 @@ class StreamedReader(ABC):
     Raises:
         ValueError: it is for training, and the number of samples is not known.
     """
+
+    target: TargetField
 
     def __init__(
         self,
@@ -124,7 +133,30 @@ class StreamedReader(ABC):
         Raises:
             RuntimeError: there is nothing for this worker in training.
         """
-        share = self.share()
+        try:
+            yield from self._samples(self.share())
+        finally:
+            report_unlisted(type(self).__name__, self.target.unlisted)
+            self.target.unlisted.clear()
+
+    def sample(
+        self, make: Callable[[Item], tuple[Any, ...]], record: Item
+    ) -> Iterator[tuple[Any, ...]]:
+        """Yield the sample that `make` makes of a record.
+
+        Nothing if the class map lacks its class; what stops `make` stands in place of an image that
+        cannot be had, and is raised where damage is counted.
+        """
+        try:
+            yield make(record)
+        except UnlistedClassError:
+            return
+        except (MemoryError, ImportError):
+            raise
+        except Exception as error:
+            yield error, None
+
+    def _samples(self, share: Share) -> Iterator[tuple[Any, ...]]:
         if not self.is_training:
             for _ in range(self.repeats):
                 yield from self.read(share, self.epoch)
@@ -138,6 +170,12 @@ class StreamedReader(ABC):
                 due -= 1
                 if not due:
                     return
+            if due == missing and self.target.unlisted:
+                raise ValueError(
+                    f"no sample is of a class of the class map: it has "
+                    f"{[*self.target.class_to_idx][:5]}; the labels are "
+                    f"{[*self.target.unlisted][:5]}"
+                )
             if due == missing:
                 raise RuntimeError(
                     f"worker {share.index} of {share.total} (all ranks together) got no sample: "

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import csv
-import io
+import logging
 import os
-import threading
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +15,18 @@ from hub.suggest import did_you_mean
 
 from hub_data.class_map import ClassMap
 from hub_data.readers.folder import SPLITS
-from hub_data.readers.indexed import IndexedReader, Names, class_index
-from hub_data.targets import TargetField
+from hub_data.readers.indexed import IndexedReader, Names
+from hub_data.readers.parquet_files import ParquetFiles
+from hub_data.readers.table_targets import TableTargets
+from hub_data.targets import TargetField, is_missing
+from hub_data.text_files import open_text
+
+_logger = logging.getLogger(__name__)
 
 INPUT_KEYS = ("path", "image", "file", "file_name", "filename", "image_path", "filepath", "img")
 TARGET_KEYS = ("label", "target", "class", "labels", "targets", "classes")
 SPLIT_KEY = "split"
+_SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<total>\d{5})")
 
 Columns = Mapping[str, Sequence[Any]]
 
@@ -31,8 +35,9 @@ class CsvReader(IndexedReader):
     """Images whose paths and labels are columns of a table with a header.
 
     Labels that are whole numbers are class indices; others are names, numbered in natural order or
-    by the class map. A row can have several labels: in several columns, or in one, divided by
-    `label_sep`.
+    by the class map: "007" is a name. Rows of classes that the class map lacks are left out. A row
+    without an image or a label is a damaged sample, see `create_dataset(on_error=)`. A row can
+    have several labels: in several columns, or in one, divided by `label_sep`.
 
     Args:
         name: the table: a path, as it stands or below `root`; or a folder, empty for `root`, that
@@ -45,12 +50,14 @@ class CsvReader(IndexedReader):
             ...; several with commas, each a number that says whether a label applies; empty for
             none.
         target_format: "multihot" for columns of vectors (parquet).
-        label_sep: what stands between the labels in the column: "|", ";", " ".
+        label_sep: what stands between the labels in the column: "|", ";", " ". A blank cell then
+            says that no label applies.
         additional_features: columns that follow image and target.
 
     Raises:
         FileNotFoundError: there is no such table.
-        ValueError: it lacks a column, has no rows, or none of this split.
+        ValueError: it is no text in UTF-8 or UTF-16, lacks a column or has it twice, has no rows,
+            none of this split, none with a label, or none of a class of the class map.
     """
 
     thread_safe = True  # a sample is a path
@@ -69,83 +76,159 @@ class CsvReader(IndexedReader):
         label_sep: str | None = None,
         additional_features: Sequence[str] | None = None,
     ) -> None:
-        self.table = _find_table(name, root, split, self.suffixes)
+        tables = _find_tables(name, root, split, self.suffixes)
+        self.table = tables[0]
         self.root = os.fspath(root) if root is not None else os.path.dirname(self.table)
-        available = self.column_names()
+        available = self.open(tables)
         self.input_key = self.find_column(input_key, INPUT_KEYS, available)
         if target_key is None:
             target_key = self.find_column(None, TARGET_KEYS, available)
         keys = [key.strip() for key in target_key.split(",")] if target_key else []
         extra = list(additional_features or ())
-        for key in (*keys, *extra):
-            self.find_column(key, (), available)
         has_split = [SPLIT_KEY] if SPLIT_KEY in available else []
-        columns = self.read_columns([*keys, *extra, *has_split])
-        rows = _rows_of(columns.get(SPLIT_KEY), split, self.table, self.num_rows())
-        self.rows = np.array(rows, np.int64)
-        self._targets = _Targets(
+        for key in (*keys, *extra, *has_split):
+            self.find_column(key, (), available)
+        columns = self.read_columns([*self.path_columns(), *keys, *extra, *has_split])
+        rows = self._rows_of(columns.get(SPLIT_KEY), split)
+        self._targets = TableTargets(
             [[columns[key][row] for row in rows] for key in keys],
             TargetField(
                 target_key, target_format=target_format, class_map=class_map, root=self.root
             ),
             label_sep,
+            self.table,
+            rows,
+            self.where,
         )
         self.class_to_idx = self._targets.class_to_idx
-        self._features = {name: [columns[name][row] for row in rows] for name in extra}
-        self.load_images(rows)
+        self.unlisted = self._targets.unlisted
+        self.rows = self._targets.rows
+        self._features = {name: [columns[name][row] for row in self.rows] for name in extra}
+        self._problems = self._targets.problems
+        self.names = self._names(columns) if self.path_columns() else None
+        if self._problems:
+            _logger.warning(
+                "%d of %d rows of %s lack an image or a label, and count as damaged: %s",
+                len(self._problems),
+                len(self),
+                self.table,
+                "; ".join([*self._problems.values()][:5]),
+            )
 
-    def column_names(self) -> list[str]:
-        """Return the columns of the table."""
-        with self._open() as file:
-            return next(csv.reader(file, delimiter=_delimiter(self.table)), [])
+    def open(self, tables: Sequence[str]) -> list[str]:
+        """Open the table and return its columns."""
+        return next(self._records(), (0, []))[1]
 
-    def num_rows(self) -> int:
-        """Return the number of rows."""
-        with self._open() as file:
-            return sum(1 for row in csv.reader(file, delimiter=_delimiter(self.table)) if row) - 1
+    def path_columns(self) -> list[str]:
+        """Return the column of the paths, in a list; an empty one if images are in the table."""
+        return [self.input_key]
 
     def read_columns(self, names: Sequence[str]) -> Columns:
-        """Return columns, as text."""
+        """Return columns, as text; None where a row is too short, or too long to know."""
         columns: dict[str, list[Any]] = {name: [] for name in names}
-        with self._open() as file:
-            for row in csv.DictReader(file, delimiter=_delimiter(self.table)):
-                for name, values in columns.items():
-                    values.append(row[name])
+        lines: list[int] = []
+        self._too_long: dict[int, int] = {}
+        records = self._records()
+        _, header = next(records)
+        places = {name: header.index(name) for name in names}
+        for line, cells in records:
+            if any(cell.strip() for cell in cells[len(header) :]):
+                self._too_long[line] = len(cells) - len(header)
+                cells = []
+            lines.append(line)
+            for name, values in columns.items():
+                values.append(cells[places[name]] if places[name] < len(cells) else None)
+        self._lines = np.array(lines)
         return columns
 
-    def load_images(self, rows: Sequence[int]) -> None:
-        """Learn where the images of the rows are."""
-        paths = self.read_columns([self.input_key])[self.input_key]
-        self.names = Names([paths[row] for row in rows])
+    def num_rows(self) -> int:
+        """Return the number of rows that `read_columns` read."""
+        return len(self._lines)
 
-    def _open(self) -> io.TextIOWrapper:
-        return open(self.table, encoding="utf-8-sig", newline="")
+    def where(self, row: int) -> str:
+        """Return the place of a row, for messages."""
+        line = int(self._lines[row])
+        more = self._too_long.get(line)
+        wide = f" ({more} cells more than the header: quote what holds a delimiter)" if more else ""
+        return f"{self.table}:{line}{wide}"
+
+    def _records(self) -> Iterator[tuple[int, list[str]]]:
+        """Yield line and cells of the header and of each row that holds anything."""
+        with open_text(self.table) as file:
+            first = file.readline()
+            delimiter = max(
+                ",\t;", key=lambda sign: len(next(csv.reader([first], delimiter=sign), ()))
+            )
+            file.seek(0)
+            # Strict, because a quote that is never closed would swallow the rows below it.
+            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            try:
+                for cells in reader:
+                    if any(cell.strip() for cell in cells):
+                        yield reader.line_num, cells
+            except csv.Error as error:
+                raise ValueError(
+                    f"{self.table}:{reader.line_num}: {error}; a quote is not closed, or text "
+                    'follows one: inside quotes, a quote is written ""'
+                ) from error
+
+    def _rows_of(self, column: Sequence[Any] | None, split: str) -> list[int]:
+        if not self.num_rows():
+            raise ValueError(f"{self.table} has no rows")
+        if column is None or not split:
+            return list(range(self.num_rows()))
+        wanted = {split, *next((names for names in SPLITS if split in names), ())}
+        found = ["" if is_missing(value) else str(value).strip() for value in column]
+        rows = [row for row, value in enumerate(found) if value.lower() in wanted]
+        if not rows:
+            there = ", ".join(sorted({*found} - {""}))
+            raise ValueError(f"{self.table} has no rows of split {split!r}: there are {there}")
+        if without := [self.where(row) for row, value in enumerate(found) if not value]:
+            _logger.warning(
+                "%d rows name no split and are left out: %s", len(without), "; ".join(without[:5])
+            )
+        return rows
+
+    def _names(self, columns: Columns) -> Names:
+        paths = columns[self.input_key]
+        for index, row in enumerate(self.rows.tolist()):
+            if is_missing(paths[row]):
+                reason = f"{self.where(row)}: no image: {self.input_key!r} holds {paths[row]!r}"
+                self._problems.setdefault(index, reason)
+        return Names("" if is_missing(paths[row]) else paths[row] for row in self.rows)
 
     def find_column(self, name: str | None, usual: Sequence[str], available: Sequence[str]) -> str:
         """Return a column by its name, or the first that has a usual one.
 
         Raises:
-            ValueError: there is none.
+            ValueError: there is none, or there are two.
         """
-        if name in available and name is not None:
-            return name
         if name is None:
             found = {column.strip().lower(): column for column in reversed(available)}
-            for candidate in usual:
-                if candidate in found:
-                    return found[candidate]
+            name = next((found[key] for key in usual if key in found), None)
+        count = [*available].count(name or "")
+        if name is not None and count == 1:
+            return name
+        if count:
+            raise ValueError(f"{self.table} has {count} columns {name!r}: rename all but one")
         wanted = repr(name) if name else f"called {', '.join(usual)}"
         near = did_you_mean(name or "", available)
-        what = "input_key and target_key name them"
+        there = f"It has {', '.join(available)}" if available else "It is empty"
         raise ValueError(
-            f"{self.table} has no column {wanted}{near} It has {', '.join(available)}; {what}"
+            f"{self.table} has no column {wanted}{near} {there}; input_key and target_key name them"
         )
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
-        """Return (path, target, *additional features)."""
+        """Return (path, target, *additional features).
+
+        Raises:
+            ValueError: the row has no image or no label.
+        """
+        if index in self._problems:
+            raise ValueError(self._problems[index])
         features = (values[index] for values in self._features.values())
         return (self.image(index), self._targets[index], *features)
 
@@ -154,210 +237,122 @@ class CsvReader(IndexedReader):
         return self.path(index)
 
     def path(self, index: int) -> str:
-        """Return the path of an image."""
-        return os.path.join(self.root, self.names[index])
+        """Return the path of an image, or the row where it has none."""
+        name = self.names[index] if self.names is not None else ""
+        return os.path.join(self.root, name) if name else self.where(int(self.rows[index]))
 
     def root_of(self, index: int) -> str:
         """Return the folder that the paths start from."""
-        return self.root
+        return self.root if self.names is not None and self.names[index] else ""
 
     def iter_targets(self) -> Iterator[Any]:
-        """Yield the targets; no image is opened."""
+        """Yield the targets, None where there is none; no image is opened."""
         yield from self._targets
 
 
 class ParquetReader(CsvReader):
     """The same from parquet files; the column of images may also hold the files themselves.
 
-    The files are bytes, or records of bytes and path as Hugging Face writes them. They are read
-    by row groups: in a shuffled order a large table of them is slow, and `hfds/` is the better way.
+    The files are bytes, or records of bytes and path as Hugging Face writes them. Shards of a split
+    (train-00000-of-00002.parquet, ...) are one table. They are read by row groups: in a shuffled
+    order a large table of them is slow, and `hfds/` is the better way.
     """
 
     suffixes = (".parquet",)
     thread_safe = False
 
-    def column_names(self) -> list[str]:
-        """Return the columns of the table."""
-        return list(self._file().schema_arrow.names)
+    def open(self, tables: Sequence[str]) -> list[str]:
+        """Open the table and return its columns."""
+        self.files = ParquetFiles(tables)
+        return list(self.files.schema.names)
+
+    def path_columns(self) -> list[str]:
+        """Return the column of the paths, in a list; an empty one if images are in the table."""
+        import pyarrow
+
+        kind = self.files.schema.field(self.input_key).type
+        if pyarrow.types.is_dictionary(kind):  # how pandas writes categories
+            kind = kind.value_type
+        text = (pyarrow.string(), pyarrow.large_string(), pyarrow.string_view(), pyarrow.null())
+        return [self.input_key] if kind in text else []
 
     def num_rows(self) -> int:
         """Return the number of rows."""
-        return int(self._file().metadata.num_rows)
+        return len(self.files)
 
     def read_columns(self, names: Sequence[str]) -> Columns:
         """Return columns."""
-        table = self._file().read(columns=list(names), use_threads=False)
-        return {name: table.column(name).to_pylist() for name in names}
+        return self.files.columns(names)
 
-    def load_images(self, rows: Sequence[int]) -> None:
-        """Learn where the images of the rows are: in files, or in the table."""
-        import pyarrow
-
-        file = self._file()
-        kind = file.schema_arrow.field(self.input_key).type
-        self.holds_images = not (
-            pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)
-        )
-        if not self.holds_images:
-            super().load_images(rows)
-            return
-        metadata = file.metadata
-        sizes = (metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
-        self._starts = np.array([0, *accumulate(sizes)])
+    def where(self, row: int) -> str:
+        """Return the place of a row, for messages."""
+        return self.files.where(row)
 
     def image(self, index: int) -> Any:
         """Return the path of an image, or the content of its file."""
-        return self._stored(index)[0] if self.holds_images else self.path(index)
+        if self.names is not None:
+            return self.path(index)
+        content, path = self._stored(index)
+        if not content and not path:
+            raise ValueError(f"{self.path(index)}: no image: {self.input_key!r} is empty")
+        return content or os.path.join(self.root, path)
 
     def path(self, index: int) -> str:
         """Return the path of an image, or the name or the row that it is stored under."""
-        if not self.holds_images:
-            return super().path(index)
-        return self._stored(index)[1] or f"{self.table}:{int(self.rows[index])}"
+        return (self.names is None and self._stored(index)[1]) or super().path(index)
 
-    def root_of(self, index: int) -> str:
-        """Return the folder that paths start from; none where images are in the table."""
-        return "" if self.holds_images else self.root
-
-    def _stored(self, index: int) -> tuple[bytes, str]:
-        row = int(self.rows[index])
-        group = int(np.searchsorted(self._starts, row, side="right")) - 1
-        with _reading:
-            stored = _row_group(self.table, group, self.input_key)
-        value = stored[row - int(self._starts[group])].as_py()
+    def _stored(self, index: int) -> tuple[bytes | None, str]:
+        value = self.files.cell(int(self.rows[index]), self.input_key)
         if isinstance(value, Mapping):
-            return value.get("bytes") or b"", value.get("path") or ""
+            return value.get("bytes"), value.get("path") or ""
         return value, ""
 
-    def _file(self) -> Any:
-        return _parquet_file(self.table)
 
-
-_reading = threading.Lock()
-
-
-@lru_cache(4)
-def _parquet_file(path: str) -> Any:
-    from pyarrow import parquet
-
-    return parquet.ParquetFile(path, memory_map=True)
-
-
-@lru_cache(4)
-def _row_group(path: str, group: int, column: str) -> Any:
-    file = _parquet_file(path)
-    # No threads of arrow: a worker that is forked while they run would wait for them for ever.
-    return file.read_row_group(group, columns=[column], use_threads=False).column(column)
-
-
-class _Targets(Sequence[Any]):
-    """Targets of all rows, computed once and held compactly.
-
-    Args:
-        columns: values of each target column; none for data without labels.
-        field: what makes a target of them.
-        separator: what divides the labels in a value.
-    """
-
-    def __init__(
-        self, columns: Sequence[Sequence[Any]], field: TargetField, separator: str | None
-    ) -> None:
-        self.class_to_idx = field.class_to_idx
-        self.length = len(columns[0]) if columns else 0
-        targets: list[Any] = []
-        if len(columns) > 1:
-            numbers = [[float(value or 0) for value in column] for column in columns]
-            rows = zip(*numbers, strict=True)
-            targets = [field(dict(zip(field.keys, row, strict=True))) for row in rows]
-        elif columns:
-            targets = self._of_one(columns[0], field, separator)
-        self._ends: Any = None
-        if targets and isinstance(targets[0], list):
-            self._ends = np.cumsum([len(target) for target in targets])
-            targets = [value for target in targets for value in target]
-        self._values = np.array(targets)
-
-    def _of_one(
-        self, column: Sequence[Any], field: TargetField, separator: str | None
-    ) -> list[Any]:
-        values = [_labels(value, separator) for value in column]
-        flat = [v for value in values for v in (value if isinstance(value, list) else [value])]
-        are_names = any(isinstance(value, str) for value in (*flat, *self.class_to_idx))
-        if are_names:
-            values = [[*map(str, v)] if isinstance(v, list) else str(v) for v in values]
-        if are_names and not self.class_to_idx:
-            self.class_to_idx = class_index(map(str, flat))
-        key, known = field.keys[0], self.class_to_idx
-        if field.class_to_idx or not are_names:
-            return [field({key: value}) for value in values]
-        return [[known[n] for n in v] if isinstance(v, list) else known[v] for v in values]
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, index: Any) -> Any:
-        if not self.length:  # data without labels
-            return None
-        if self._ends is None:
-            return self._values[index].item()
-        index = range(self.length)[index]
-        start = int(self._ends[index - 1]) if index else 0
-        return self._values[start : int(self._ends[index])].tolist()
-
-
-def _labels(value: Any, separator: str | None) -> Any:
-    """Return a label, or the list of labels where a value holds several."""
-    if separator and isinstance(value, str):
-        value = [part.strip() for part in value.split(separator) if part.strip()]
-    return [_number(part) for part in value] if isinstance(value, list) else _number(value)
-
-
-def _number(value: Any) -> Any:
-    """Return text that is a number as that number."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return int(value)
-    except ValueError:
-        pass
-    try:
-        return float(value)
-    except ValueError:
-        return value
-
-
-def _find_table(name: str, root: str | Path | None, split: str, suffixes: Sequence[str]) -> str:
+def _find_tables(
+    name: str, root: str | Path | None, split: str, suffixes: Sequence[str]
+) -> list[str]:
+    """Return the table that a name stands for, or its shards."""
     candidates = [name, os.path.join(root or "", name)]
     for path in candidates:
         if path and os.path.isfile(path):
-            return path
+            return [path]
     names = next((names for names in SPLITS if split in names), ())
-    for folder in candidates:
+    folders = [folder for folder in dict.fromkeys(candidates) if folder and os.path.isdir(folder)]
+    for folder in folders:
         for stem in dict.fromkeys((split, *names)):
             for suffix in suffixes:
-                if folder and os.path.isfile(path := os.path.join(folder, f"{stem}{suffix}")):
-                    return path
-    raise FileNotFoundError(
-        f"there is no table {name!r}, neither as it stands nor in {os.fspath(root or '.')!r}, and "
-        f"no {split}{suffixes[0]} either"
-    )
+                if os.path.isfile(path := os.path.join(folder, f"{stem}{suffix}")):
+                    return [path]
+            if ".parquet" in suffixes and (shards := _find_shards(folder, stem)):
+                return shards
+    place = f"there is no table {name!r}, neither as it stands nor in {os.fspath(root or '.')!r}"
+    also = f"no {split}{suffixes[0]} either"
+    if ".parquet" in suffixes:
+        also = f"no {split}.parquet or {split}-00000-of-00001.parquet either"
+        for folder in folders:
+            if any(file.endswith(".parquet") for file in os.listdir(folder)):
+                also += f"; hfds/{os.path.normpath(folder)} reads all parquet files of a folder"
+    raise FileNotFoundError(f"{place}, and {also}")
 
 
-@lru_cache(16)
-def _delimiter(path: str) -> str:
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        header = file.readline()
-    return max(",\t;", key=header.count)
+def _find_shards(folder: str, split: str) -> list[str]:
+    """Return the shards of a split in a folder, or in its folder "data", in order.
 
-
-def _rows_of(column: Sequence[Any] | None, split: str, table: str, num_rows: int) -> list[int]:
-    if num_rows < 1:
-        raise ValueError(f"{table} has no rows")
-    if column is None or not split:
-        return list(range(num_rows))
-    wanted = {split, *next((names for names in SPLITS if split in names), ())}
-    rows = [row for row, value in enumerate(column) if str(value).strip().lower() in wanted]
-    if not rows:
-        there = ", ".join(sorted({str(value) for value in column}))
-        raise ValueError(f"{table} has no rows of split {split!r}: there are {there}")
-    return rows
+    Raises:
+        FileNotFoundError: one is missing.
+    """
+    for place in (folder, os.path.join(folder, "data")):
+        files = sorted(os.listdir(place)) if os.path.isdir(place) else []
+        matches = [m for f in files if (m := _SHARD.fullmatch(f.removesuffix(".parquet")))]
+        shards = [m for m in matches if m["stem"] == split]
+        if not shards:
+            continue
+        numbers = [(int(m["number"]), int(m["total"])) for m in shards]
+        wanted = [(number, numbers[0][1]) for number in range(numbers[0][1])]
+        if numbers != wanted:
+            raise FileNotFoundError(
+                f"the shards of {split!r} in {place!r} are not complete, or of two tables: there "
+                f"are {', '.join(m[0] for m in shards[:5])}"
+            )
+        return [os.path.join(place, f"{m[0]}.parquet") for m in shards]
+    return []

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from hub_data.class_map import ClassMap, load_class_map
-from hub_data.extensions import get_img_extensions
+from hub_data.class_map import ClassMap
+from hub_data.extensions import choose_images, is_hidden
 from hub_data.readers.archive import ArchiveFile, Member, list_members
-from hub_data.readers.indexed import IndexedReader, Names, class_index, natural_key
+from hub_data.readers.indexed import IndexedReader, Names, natural_key, number_labels
 
 _logger = logging.getLogger(__name__)
 
@@ -62,12 +62,6 @@ class TarReader(IndexedReader):
     ) -> None:
         self.root = os.path.join(root, name) if name else os.fspath(root)
         paths = _archives(self.root)
-        extensions = set(input_key.lower().split(";")) if input_key else set(get_img_extensions())
-        found = [
-            (archive, member)
-            for archive, member in _index(self.root, paths, cache_tarinfo)
-            if _is_image(member.name, extensions)
-        ]
         stems = [os.path.splitext(os.path.basename(path))[0] for path in paths]
         is_single = os.path.isfile(self.root)
 
@@ -75,17 +69,15 @@ class TarReader(IndexedReader):
             folder = os.path.dirname(member.name)
             return os.path.basename(folder) or ("" if is_single else stems[archive])
 
-        labels = {label(*sample) for sample in found}
-        self.class_to_idx = load_class_map(class_map, root) if class_map else class_index(labels)
-        found = [sample for sample in found if label(*sample) in self.class_to_idx]
-        if not found:
-            raise ValueError(
-                f"no image in the archives of {self.root!r}: looked for "
-                f"{' '.join(sorted(extensions))} in classes {', '.join(map(str, labels))[:200]}"
-            )
+        index = _index(self.root, paths, cache_tarinfo)
+        visible = (sample for sample in index if not is_hidden(sample[1].name))
+        found, self.left_out = choose_images(visible, _name, self.root, input_key)
+        labels = (label(*sample) for sample in found)
+        self.class_to_idx, indices, self.unlisted = number_labels(labels, class_map, self.root)
+        found = [sample for sample in found if label(*sample) in indices]
         found.sort(key=lambda s: (natural_key(s[1].name), s[1].name, s[0]))
         self.files = [ArchiveFile(path) for path in paths]
-        self.targets = np.array([self.class_to_idx[label(*sample)] for sample in found])
+        self.targets = np.array([indices[label(*sample)] for sample in found])
         self.names = Names([member.name for _, member in found])
         self._places = np.array([(a, m.start, m.size) for a, m in found], np.int64)  # (N, 3)
 
@@ -110,6 +102,10 @@ class TarReader(IndexedReader):
         yield from self.targets.tolist()
 
 
+def _name(sample: tuple[int, Member]) -> str:
+    return sample[1].name
+
+
 def _archives(root: str) -> list[str]:
     if os.path.isfile(root):
         return [root]
@@ -119,11 +115,6 @@ def _archives(root: str) -> list[str]:
     if not names:
         raise FileNotFoundError(f"there is no .tar archive in {root!r}")
     return [os.path.join(root, name) for name in sorted(names, key=lambda n: (natural_key(n), n))]
-
-
-def _is_image(name: str, extensions: set[str]) -> bool:
-    hidden = any(part.startswith(".") and part != "." for part in name.split("/"))
-    return not hidden and os.path.splitext(name)[1].lower() in extensions
 
 
 def _index(root: str, paths: list[str], keep: bool | None) -> Iterator[tuple[int, Member]]:

@@ -109,7 +109,10 @@ class TfdsReader(StreamedReader):
         """Yield (content of the image file, target)."""
         records = self._by_index if self.has_index else self._by_tensorflow
         for record in records(share, epoch):
-            yield bytes(get_field(record, self.input_key)), self.target(record)
+            yield from self.sample(self._sample, record)
+
+    def _sample(self, record: Mapping[str, Any]) -> tuple[Any, ...]:
+        return bytes(get_field(record, self.input_key)), self.target(record)
 
     def _by_index(self, share: Share, epoch: int) -> Iterator[Mapping[str, Any]]:
         source = self.builder.as_data_source(split=self.split, decoders=self._decoders())

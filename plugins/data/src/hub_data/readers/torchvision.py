@@ -9,6 +9,7 @@ from typing import Any
 
 from hub.suggest import did_you_mean
 
+from hub_data.extensions import extension_of, is_hidden, is_img_extension
 from hub_data.readers.folder import SPLITS, search_split
 from hub_data.readers.indexed import IndexedReader
 
@@ -99,6 +100,29 @@ class TorchvisionReader(IndexedReader):
             yield from (int(target) for target in targets)
 
 
+class _ImageFolder:
+    """What torchvision's ImageFolder lists, without what is hidden, which it takes for classes."""
+
+    def __init__(self, root: str) -> None:
+        from torchvision.datasets.folder import find_classes, make_dataset  # type: ignore[import-untyped]
+
+        names = [name for name in find_classes(root)[0] if not is_hidden(name)]
+        self.class_to_idx = {name: index for index, name in enumerate(names)}
+
+        def is_image(path: str) -> bool:
+            hidden = is_hidden(os.path.relpath(path, root))
+            return not hidden and is_img_extension(extension_of(path))
+
+        self.samples = make_dataset(root, self.class_to_idx, is_valid_file=is_image)
+        self.targets = [target for _, target in self.samples]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[str, int]:
+        return self.samples[index]
+
+
 def _open(name: str, root: str, split: str, download: bool, options: dict[str, Any]) -> Any:
     from torchvision import datasets  # type: ignore[import-untyped]
 
@@ -113,7 +137,7 @@ def _open(name: str, root: str, split: str, download: bool, options: dict[str, A
             return dataset(root, train=flag, download=download, **options)
         match _OTHERS[name]:
             case "image_folder":
-                return datasets.ImageFolder(search_split(root, split), loader=_path, **options)
+                return _ImageFolder(search_split(root, split), **options)
             case "imagenet":
                 return datasets.ImageNet(
                     root, _named(split, "train", "val"), loader=_path, **options

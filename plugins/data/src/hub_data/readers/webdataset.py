@@ -23,14 +23,16 @@ from typing import Any, NamedTuple
 
 from hub.names import natural_key
 
-from hub_data.class_map import ClassMap
+from hub_data.class_map import ClassMap, UnlistedClassError
+from hub_data.extensions import IMAGE_EXTENSIONS, is_hidden
 from hub_data.readers.archive import ArchiveFile, list_members
 from hub_data.readers.streamed import Share, StreamedReader, shuffled
 from hub_data.targets import TargetField
 
 _logger = logging.getLogger(__name__)
 
-IMAGE_KEYS = "jpg;jpeg;png;webp;bmp;gif;tif;tiff;ppm;npy"
+_USUAL = ("jpg", "jpeg", "png", "webp")  # taken first, of a sample with several images
+IMAGE_KEYS = ";".join(dict.fromkeys((*_USUAL, *(e[1:] for e in IMAGE_EXTENSIONS), "npy")))
 INFO_FILES = ("_info.json", "info.json", "_info.yaml", "info.yaml")
 SHUFFLE_SIZE = int(os.environ.get("WDS_SHUFFLE_SIZE", 8192))
 
@@ -125,9 +127,13 @@ class WebDatasetReader(StreamedReader):
         if self.is_training:
             records = shuffled(records, self.shuffle_size, self.random(share, epoch))
         for record in records:
-            target = self._target(record)
-            if target != -1:  # how some data sets mark samples to leave out
-                yield self._image(record), target
+            for image, target in self.sample(self._sample, record):
+                if target != -1:  # how some data sets mark samples to leave out
+                    yield image, target
+
+    def _sample(self, record: Record) -> tuple[Any, ...]:
+        target = self._target(record)
+        return self._image(record), target
 
     def _records(self, share: Share, epoch: int) -> Iterator[Record]:
         paths = list(self.paths)
@@ -146,8 +152,7 @@ class WebDatasetReader(StreamedReader):
         for key in self.input_keys:
             if key in record.parts:
                 return record.parts[key]()
-        _logger.warning("%s has no image: it has %s", record.key, ", ".join(record.parts))
-        return b""  # which is no image either, and is counted as damaged
+        raise ValueError(f"sample {record.key!r} has no image: it has {', '.join(record.parts)}")
 
     def _target(self, record: Record) -> Any:
         source = "json" if self.target_key else "cls"
@@ -156,11 +161,14 @@ class WebDatasetReader(StreamedReader):
                 f"sample {record.key!r} has no .{source} file, which the target is read from: it "
                 f"has {', '.join(record.parts)} (target_key names a field of a .json file)"
             )
-        value = json.loads(record.parts[source]())
         try:
-            return self.target(value if self.target_key else {"cls": value})
-        except KeyError as error:
-            raise ValueError(f"sample {record.key!r}: {error.args[0]}") from error
+            text = record.parts[source]().decode("utf-8").strip()
+            return self.target(json.loads(text) if self.target_key else {"cls": _label(text)})
+        except UnlistedClassError:
+            raise
+        except (KeyError, ValueError) as error:
+            reason = error.args[0] if isinstance(error, KeyError) else error
+            raise ValueError(f"sample {record.key!r}: {reason}") from error
 
     def filenames(self, basename: bool = False, absolute: bool = False) -> list[str]:
         """Return the names of the samples in the order of evaluation; all shards are read."""
@@ -284,7 +292,7 @@ def _local_records(path: str) -> Iterator[Record]:
     file = ArchiveFile(path)
     for key, members in groupby(list_members(path), key=lambda m: _key(m.name)[0]):
         parts = {_key(m.name)[1]: partial(file.read, m.start, m.size) for m in members}
-        if not key.endswith("/"):  # hidden files, and what macOS leaves in archives
+        if not _is_left_out(key):
             yield Record(key, parts)
 
 
@@ -300,8 +308,21 @@ def _remote_records(path: str) -> Iterator[Record]:
         files = ((_key(m.name), archive.extractfile(m)) for m in archive if m.isfile())
         for key, group in groupby(files, key=lambda found: found[0][0]):
             contents = {suffix: f.read() for (_, suffix), f in group if f}
-            if not key.endswith("/"):
+            if not _is_left_out(key):
                 yield Record(key, {s: partial(bytes, c) for s, c in contents.items()})
+
+
+def _label(text: str) -> Any:
+    """Return the label that a .cls file holds: a number, or a name that is no JSON."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _is_left_out(key: str) -> bool:
+    """Return whether a sample is of hidden files, or of what macOS leaves in archives."""
+    return key.endswith("/") or is_hidden(key)
 
 
 def _key(name: str) -> tuple[str, str]:
