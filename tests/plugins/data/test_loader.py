@@ -320,8 +320,8 @@ def test_images_of_several_sizes_are_named(make) -> None:
     with Image.open(loader.dataset.reader.root + "/b/001.jpg") as image:
         small = image.resize((9, 9))
     old = loader.dataset.decode
-    loader.dataset.decode = lambda source, mode, upright: (
-        small if str(source).endswith("001.jpg") else old(source, mode, upright=upright)
+    loader.dataset.decode = lambda source, mode, **options: (
+        small if str(source).endswith("001.jpg") else old(source, mode, **options)
     )
     loader.set_epoch(0)
     with pytest.raises(ValueError, match="must give them all one size"):

@@ -167,7 +167,12 @@ def examine_image(dataset: ImageDataset, index: int) -> Examined:
             return Examined(name, target, **_properties(image), digest=_digest(_raw(image)))
         content = read_bytes(source)
         image = decode_image(content, "")
-        decode_image(image, dataset.input_img_mode, upright=dataset.upright)
+        decode_image(
+            image,
+            dataset.input_img_mode,
+            upright=dataset.upright,
+            input_range=dataset.input_range,
+        )
         kind, turned = "NPY", False
         if isinstance(image, Image.Image):
             with Image.open(io.BytesIO(content)) as file:

@@ -15,8 +15,9 @@ from torch.utils.data import Dataset, IterableDataset
 
 from hub_data.class_map import ClassMap
 from hub_data.decode import Source, decode_image
-from hub_data.faults import DamagedSampleError, FaultReport, Faults, OnError, num_ranks
+from hub_data.faults import NOT_DAMAGE, DamagedSampleError, FaultReport, Faults, OnError, num_ranks
 from hub_data.hookspecs import Reader, Stream
+from hub_data.pixel_range import as_range
 from hub_data.readers import create_reader, find_reader, keep_known, load_reader
 from hub_data.readers.folder import search_split as find_split
 
@@ -43,6 +44,7 @@ def create_dataset(
     *,
     on_error: OnError = "substitute",
     upright: bool = False,
+    input_range: Sequence[float] | None = None,
     **kwargs: Any,
 ) -> ImageDataset | IterableImageDataset:
     """Return the data set that `name` stands for.
@@ -67,6 +69,8 @@ def create_dataset(
             "skip" (it is left out of its batch) or "raise".
         upright: turn images as the camera's EXIF entry says; off, as published accuracies were
             measured without.
+        input_range: the numbers that are black and white, such as (0, 4095), where the type of
+            the pixels does not say it; see `hub_data.decode_image`.
         kwargs: keywords of the data set (transform, target_transform) and of the reader
             (input_key, target_key, ...).
 
@@ -86,7 +90,9 @@ def create_dataset(
             root = find_split(root, split)
             info, _ = find_reader(name, root)
     common: dict[str, Any] = {key: value for key, value in kwargs.items() if value is not None}
-    common |= dict(on_error=on_error, upright=upright, input_img_mode=input_img_mode)
+    common |= dict(
+        on_error=on_error, upright=upright, input_range=input_range, input_img_mode=input_img_mode
+    )
     if class_map:
         common["class_map"] = class_map
     reader_class = load_reader(info)
@@ -120,6 +126,7 @@ class ImageDataset(Dataset[Any]):
         additional_features: names of fields that follow image and target.
         on_error: see `create_dataset`; the account is `faults`.
         upright: see `create_dataset`.
+        input_range: see `create_dataset`.
         kwargs: keywords of the reader.
     """
 
@@ -137,6 +144,7 @@ class ImageDataset(Dataset[Any]):
         *,
         on_error: OnError = "substitute",
         upright: bool = False,
+        input_range: Sequence[float] | None = None,
         **kwargs: Any,
     ) -> None:
         if isinstance(additional_features, str):
@@ -151,6 +159,7 @@ class ImageDataset(Dataset[Any]):
         self.target_transform = target_transform
         self.additional_features = additional_features
         self.upright = upright
+        self.input_range = as_range(input_range)
         self.decode: Decode = decode_image  # `create_loader` sets that of its backend
         self.faults = Faults(on_error)
 
@@ -192,7 +201,10 @@ class ImageDataset(Dataset[Any]):
         source, *rest = self.reader[index]
         if self.load_bytes:
             return (read_bytes(source), *rest)
-        return (self.decode(source, self.input_img_mode, upright=self.upright), *rest)
+        image = self.decode(
+            source, self.input_img_mode, upright=self.upright, input_range=self.input_range
+        )
+        return (image, *rest)
 
     def _finished(self, sample: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
         if sample is None:
@@ -238,6 +250,7 @@ class IterableImageDataset(IterableDataset[Any]):
         on_error: see `create_dataset`. In a stream "substitute" repeats the sample before, or
             the first that can be read. "skip" would bring ranks out of step in training.
         upright: see `create_dataset`.
+        input_range: see `create_dataset`.
         kwargs: keywords of the reader.
     """
 
@@ -262,6 +275,7 @@ class IterableImageDataset(IterableDataset[Any]):
         *,
         on_error: OnError = "substitute",
         upright: bool = False,
+        input_range: Sequence[float] | None = None,
         **kwargs: Any,
     ) -> None:
         if isinstance(reader, str):
@@ -282,6 +296,7 @@ class IterableImageDataset(IterableDataset[Any]):
         self.transform = transform
         self.target_transform = target_transform
         self.upright = upright
+        self.input_range = as_range(input_range)
         self.decode: Decode = decode_image
         if is_training and on_error == "skip" and num_ranks() > 1:
             raise ValueError(
@@ -299,8 +314,13 @@ class IterableImageDataset(IterableDataset[Any]):
         owed = 0  # to be made up for by samples that can be read
         for position, (source, *rest) in enumerate(self.reader):
             try:
-                image = self.decode(source, self.input_img_mode, upright=self.upright)
-            except (MemoryError, ImportError):
+                image = self.decode(
+                    source,
+                    self.input_img_mode,
+                    upright=self.upright,
+                    input_range=self.input_range,
+                )
+            except NOT_DAMAGE:
                 raise
             except Exception as error:  # as in Faults.load
                 self.faults.note(position, error, "sample {} of the stream".format)

@@ -17,8 +17,12 @@ import torch.distributed
 from hub.errors import HubError
 from torch.utils.data import get_worker_info
 
+from hub_data.pixel_range import PixelRangeError
+
 _logger = logging.getLogger(__name__)
 
+#: What is wrong with the code, the machine or a setting, not with a sample: never passed over.
+NOT_DAMAGE = (MemoryError, ImportError, PixelRangeError)
 OnError = Literal["substitute", "skip", "raise"]
 MAX_CONSECUTIVE = 10  # damaged samples in a row: by then it is the disk, or the code
 _ROWS = 129  # the main process and 128 workers
@@ -99,8 +103,7 @@ class Faults:
 
         Args:
             index: the sample.
-            load: reads a sample; whatever it raises counts as damage, but for lack of memory and
-                of libraries.
+            load: reads a sample; whatever it raises counts as damage, but for `NOT_DAMAGE`.
             length: number of samples; the successor of the last is the first.
             name: index to name, for messages.
 
@@ -111,7 +114,8 @@ class Faults:
             current = (index + attempt) % length
             try:
                 sample = load(current)
-            except (MemoryError, ImportError):
+            except NOT_DAMAGE as error:
+                error.add_note(f"while {name(current)} was read")
                 raise
             except Exception as error:  # decoders raise whatever a damaged file provokes in them
                 self.note(current, error, name)
