@@ -87,6 +87,7 @@ if TYPE_CHECKING:
     from hub_data.samplers import EpochSampler, OrderedDistributedSampler, RepeatAugSampler
     from hub_data.scheduled import ScheduledBatchSampler, ScheduledTransformDataset
     from hub_data.tf_preprocessing import TfPreprocessTransform
+    from hub_data.to_image import ToImage
     from hub_data.transforms import create_transform
     from hub_data.workers import LoaderError
 
@@ -144,6 +145,7 @@ __all__ = [
     "ScheduledBatchSampler",
     "ScheduledTransformDataset",
     "TfPreprocessTransform",
+    "ToImage",
     "ToNumpy",
     "ToTensor",
     "TrimBorder",
@@ -225,6 +227,7 @@ _MODULES = {
     "hub_data.samplers": "EpochSampler OrderedDistributedSampler RepeatAugSampler",
     "hub_data.scheduled": "ScheduledBatchSampler ScheduledTransformDataset",
     "hub_data.tf_preprocessing": "TfPreprocessTransform",
+    "hub_data.to_image": "ToImage",
     "hub_data.transforms": "create_transform",
     "hub_data.workers": "LoaderError",
 }

@@ -178,13 +178,12 @@ def require_values(tensor: torch.Tensor) -> None:
     """Check that a tensor has its values in dense memory.
 
     Raises:
-        TypeError: it is sparse, quantised or on the meta device.
+        TypeError: it is sparse, or on the meta device.
     """
-    if tensor.is_meta or tensor.layout != torch.strided or tensor.is_quantized:
-        kind = "no values (device meta)" if tensor.is_meta else f"layout {tensor.layout}"
+    if tensor.is_meta or tensor.layout != torch.strided:
         raise TypeError(
-            f"an image is a tensor of {tensor.dtype} with {kind}: give a dense tensor with values, "
-            "tensor.to_dense() or tensor.dequantize()"
+            f"a tensor of layout {tensor.layout} on the device {tensor.device} is no image: give a "
+            "dense tensor with values, tensor.to_dense()"
         )
 
 
