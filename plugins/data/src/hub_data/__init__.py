@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         resolve_data_config,
         resolve_model_data_config,
     )
-    from hub_data.dataset import AugMixDataset, ImageDataset, IterableImageDataset, create_dataset
+    from hub_data.dataset import ImageDataset, IterableImageDataset, create_dataset
     from hub_data.dataset_info import (
         CustomDatasetInfo,
         DatasetInfo,
@@ -90,6 +90,7 @@ if TYPE_CHECKING:
     from hub_data.to_image import ToImage
     from hub_data.transforms import create_transform
     from hub_data.workers import LoaderError
+    from hub_data.wrapping import AugMixDataset
 
 __all__ = [
     "DEFAULT_CROP_MODE",
@@ -196,7 +197,7 @@ _MODULES = {
         "IMAGENET_DPN_MEAN IMAGENET_DPN_STD IMAGENET_INCEPTION_MEAN IMAGENET_INCEPTION_STD "
         "OPENAI_CLIP_MEAN OPENAI_CLIP_STD resolve_data_config resolve_model_data_config"
     ),
-    "hub_data.dataset": "AugMixDataset ImageDataset IterableImageDataset create_dataset",
+    "hub_data.dataset": "ImageDataset IterableImageDataset create_dataset",
     "hub_data.dataset_info": (
         "CustomDatasetInfo DatasetInfo DatasetInfoLabelMapper LabelMappingCoverage"
     ),
@@ -230,6 +231,7 @@ _MODULES = {
     "hub_data.to_image": "ToImage",
     "hub_data.transforms": "create_transform",
     "hub_data.workers": "LoaderError",
+    "hub_data.wrapping": "AugMixDataset",
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
 

@@ -15,7 +15,15 @@ from torch.utils.data import Dataset, IterableDataset
 
 from hub_data.class_map import ClassMap
 from hub_data.decode import Source, decode_image
-from hub_data.faults import NOT_DAMAGE, DamagedSampleError, FaultReport, Faults, OnError, num_ranks
+from hub_data.faults import (
+    NOT_DAMAGE,
+    DamagedSampleError,
+    FaultReport,
+    Faults,
+    OnError,
+    SkippedSampleError,
+    num_ranks,
+)
 from hub_data.hookspecs import Reader, Stream
 from hub_data.pixel_range import as_range
 from hub_data.readers import create_reader, find_reader, keep_known, load_reader
@@ -171,12 +179,12 @@ class ImageDataset(Dataset[Any]):
 
         Raises:
             IndexError: there is no such sample.
-            DamagedSampleError: it cannot be read, and the policy provides no other: for "skip",
-                ask by `__getitems__`, as loaders do.
+            DamagedSampleError: it cannot be read, and the policy provides no other; for "skip" it
+                is a `SkippedSampleError`, on which loaders leave the sample out.
         """
         sample = self._finished(self.load(index))
         if sample is None:
-            raise DamagedSampleError(
+            raise SkippedSampleError(
                 f"sample {index} ({self.filename(index)}) cannot be read and is to be skipped: "
                 "only a batch can leave a sample out"
             )
@@ -367,60 +375,6 @@ class IterableImageDataset(IterableDataset[Any]):
         return self.faults.end_epoch(len(self), None, gather=gather)
 
 
-class AugMixDataset(Dataset[Any]):
-    """Each image several times: once as it is, then augmented; ((image, ...), target).
-
-    Args:
-        dataset: has as `transform`, or will be given here, a tuple of three: what all images of a
-            sample share, the augmentation, and what ends both (to tensor, normalise).
-        num_splits: images per sample, the first not augmented.
-
-    Raises:
-        ValueError: the transform is not a tuple of three.
-    """
-
-    def __init__(self, dataset: Any, num_splits: int = 2) -> None:
-        self.augmentation: Transform | None = None
-        self.normalize: Transform | None = None
-        self.dataset = dataset
-        self.num_splits = num_splits
-        if dataset.transform is not None:
-            self.transform = dataset.transform
-
-    @property
-    def transform(self) -> Any:
-        """What all images of a sample share; set it to (base, augmentation, normalise)."""
-        return self.dataset.transform
-
-    @transform.setter
-    def transform(self, transforms: Sequence[Transform | None]) -> None:
-        if not isinstance(transforms, list | tuple) or len(transforms) != 3:
-            raise ValueError(
-                "AugMixDataset takes three transforms, (base, augmentation, normalise): "
-                "create_transform(..., separate=True) makes them"
-            )
-        self.dataset.transform, self.augmentation, self.normalize = transforms
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> tuple[Any, ...]:
-        """Return ((image, ...), target)."""
-        return self._split(self.dataset[index])
-
-    def __getitems__(self, indices: Sequence[int]) -> list[tuple[Any, ...]]:
-        """Return the samples of a batch, but for those that are skipped."""
-        if hasattr(self.dataset, "__getitems__"):
-            return [self._split(sample) for sample in self.dataset.__getitems__(indices)]
-        return [self[index] for index in indices]
-
-    def _split(self, sample: tuple[Any, ...]) -> tuple[Any, ...]:
-        image, *rest = sample
-        augment, finish = self.augmentation or _same, self.normalize or _same
-        augmented = (finish(augment(image)) for _ in range(self.num_splits - 1))
-        return ((finish(image), *augmented), *rest)
-
-
 def require_samples(
     samples: Sequence[tuple[Any, ...] | None], indices: Sequence[int]
 ) -> list[tuple[Any, ...]]:
@@ -459,10 +413,6 @@ def finish_target(target: Any, transform: Transform | None) -> Any:
     if target is None:
         return -1
     return target if transform is None else transform(target)
-
-
-def _same(image: Any) -> Any:
-    return image
 
 
 def _indexed(reader: Reader | Stream) -> Reader:

@@ -35,6 +35,10 @@ class DamagedSampleError(HubError):
     """A sample could not be read, and the policy does not, or no longer, pass over it."""
 
 
+class SkippedSampleError(DamagedSampleError):
+    """A sample could not be read and is to be left out of its batch."""
+
+
 @dataclass(frozen=True)
 class FaultReport:
     """What could not be read in an epoch, on all ranks together.

@@ -45,7 +45,11 @@ class Normalizer:
         Args:
             pixels: (H, W, C) uint8.
             out: (C, H, W) of `dtype`, on the CPU.
+
+        Raises:
+            ValueError: there are other channels.
         """
+        self._require(pixels.shape[2])
         out.copy_(torch.from_numpy(pixels).permute(2, 0, 1))  # (H, W, C) -> (C, H, W)
         self._inplace(out)
 
@@ -55,10 +59,22 @@ class Normalizer:
         Args:
             pixels: (B, C, H, W), uint8 of any strides.
             out: where to write to; new memory if None.
+
+        Raises:
+            ValueError: there are other channels.
         """
+        self._require(pixels.shape[1])
         if out is None:
             out = torch.empty(pixels.shape, dtype=self.dtype, device=pixels.device)
         return self._inplace(out.copy_(pixels, non_blocking=True))
+
+    def _require(self, channels: int) -> None:
+        if len(self.mean) not in (1, channels):
+            raise ValueError(
+                f"the images have {channels} channels, mean and std of the loader have "
+                f"{len(self.mean)} values: give input_size=({channels}, height, width), mean and "
+                "std for them, or read the images with another input_img_mode, such as 'RGB'"
+            )
 
     def _inplace(self, values: torch.Tensor) -> torch.Tensor:
         if self.fused:
