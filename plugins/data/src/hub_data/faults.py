@@ -1,15 +1,15 @@
 """What happens to samples that cannot be read: raise, substitute, or skip; counted in each case.
 
 Loader workers are processes, so each notes what it met in its own row of a table in shared memory;
-at the end of an epoch the rows of all workers, and of all ranks, become one report.
+at the end of an epoch the rows of all workers become one report, and those of all ranks on request.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar, get_args
 
 import torch
@@ -18,6 +18,7 @@ from hub.errors import HubError
 from torch.utils.data import get_worker_info
 
 from hub_data.pixel_range import PixelRangeError
+from hub_data.readers.indexed import natural_key
 
 _logger = logging.getLogger(__name__)
 
@@ -177,19 +178,32 @@ class Faults:
         """
         count, indices = int(self._table[:, 0].sum()), self._table[:, 1:]
         filled = torch.arange(_REMEMBERED) < self._table[:, :1]
-        seen = set(indices[filled].tolist())
+        seen = sorted(set(indices[filled].tolist()))
         self._table.zero_()
         self._in_a_row = 0
-        if gather and num_ranks() > 1:
-            answers: list[Any] = [None] * num_ranks()
-            torch.distributed.all_gather_object(answers, (count, seen))
-            count = sum(c for c, _ in answers)
-            seen = set().union(*(s for _, s in answers))
-        names = tuple(map(name, sorted(seen))) if name else ()
+        names = tuple(map(name, seen)) if name else ()
         report = FaultReport(count, names, self.on_error, num_samples)
-        if count and (not gather or num_ranks() == 1 or torch.distributed.get_rank() == 0):
+        if gather:
+            report = over_ranks(report)
+        if report.count and (not gather or num_ranks() == 1 or torch.distributed.get_rank() == 0):
             _logger.warning("%s", report)
         return report
+
+
+def joined(reports: Sequence[FaultReport]) -> FaultReport:
+    """Return one report of several on one data set, or on parts of it."""
+    names = {name: None for report in reports for name in report.samples}
+    count = sum(report.count for report in reports)
+    return replace(reports[0], count=count, samples=tuple(sorted(names, key=natural_key)))
+
+
+def over_ranks(report: FaultReport) -> FaultReport:
+    """Return what happened on all ranks together, the same on each; all have to call it."""
+    if num_ranks() == 1:
+        return report
+    reports: list[Any] = [None] * num_ranks()
+    torch.distributed.all_gather_object(reports, report)
+    return joined(reports)
 
 
 def num_ranks() -> int:

@@ -13,7 +13,7 @@ from torch.utils.data.distributed import DistributedSampler
 from hub_data.backends import get_backend
 from hub_data.collate import fast_collate
 from hub_data.config import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, as_channels
-from hub_data.dataset import ImageDataset
+from hub_data.dataset import ImageDataset, IterableImageDataset
 from hub_data.fast.normalize import Normalizer
 from hub_data.loader import Loader, StreamLoader
 from hub_data.prefetch import PrefetchLoader, per_channel
@@ -194,8 +194,8 @@ def create_loader(  # noqa: D417 (what create_transform describes is not describ
 _OF_THE_TRANSFORM = (
     "input_size is_training no_aug train_crop_mode scale ratio hflip vflip color_jitter "
     "color_jitter_prob grayscale_prob gaussian_blur_prob auto_augment interpolation mean std "
-    "re_prob re_mode re_count crop_pct crop_mode crop_border_pixels tf_preprocessing use_prefetcher "
-    "input_range"
+    "re_prob re_mode re_count crop_pct crop_mode crop_border_pixels tf_preprocessing "
+    "use_prefetcher input_range"
 ).split()
 
 
@@ -350,6 +350,14 @@ def _check(arguments: Mapping[str, Any], is_stream: bool) -> None:
         raise ValueError(
             "num_aug_repeats shows a sample to several ranks at once: it needs distributed=True "
             "and a data set with access by index"
+        )
+    if arguments["input_range"] is not None and any(
+        isinstance(leaf, ImageDataset | IterableImageDataset)
+        for leaf in leaves(arguments["dataset"])
+    ):
+        raise ValueError(
+            "input_range: the images of this data set are scaled when they are read; give it "
+            "there, create_dataset(..., input_range=...)"
         )
     _check_choices(arguments, is_stream)
     splits = arguments["num_aug_splits"]

@@ -126,23 +126,26 @@ def fitted(dataset: Any, transform: Any, decode: Decode | None = None) -> Any:
         transform: applied to images; for an `AugMixDataset`, three.
         decode: opens the images of data sets of this package; None for what they have.
     """
-    own = copy(dataset)
+    attributes = getattr(dataset, "__dict__", {})
+    parts: dict[str, Any]
     if isinstance(dataset, AugMixDataset):
-        own.dataset = fitted(dataset.dataset, None, decode)
-        own.transform = transform
-    elif "transform" in vars(dataset) or hasattr(type(dataset), "transform"):
-        own.transform = transform
+        parts = dict(dataset=fitted(dataset.dataset, None, decode), transform=transform)
+    elif "transform" in attributes or hasattr(type(dataset), "transform"):
+        parts = dict(transform=transform)
         if decode is not None and isinstance(dataset, ImageDataset | IterableImageDataset):
-            own.decode = decode
-        if "transforms" in vars(dataset):  # some of torchvision's read this one
-            own.transforms = _ImageAlone(transform, getattr(dataset, "target_transform", None))
+            parts["decode"] = decode
+        if "transforms" in attributes:  # some of torchvision's data sets read this one
+            parts["transforms"] = _ImageAlone(transform, attributes.get("target_transform"))
     elif isinstance(dataset, Subset):
-        own.dataset = fitted(dataset.dataset, transform, decode)
+        parts = dict(dataset=fitted(dataset.dataset, transform, decode))
     elif isinstance(dataset, ConcatDataset | ChainDataset):
-        own.datasets = [fitted(part, transform, decode) for part in dataset.datasets]
+        parts = dict(datasets=[fitted(part, transform, decode) for part in dataset.datasets])
     else:
         is_stream = isinstance(dataset, IterableDataset)
         return (TransformedStream if is_stream else TransformedDataset)(dataset, transform)
+    own = copy(dataset)
+    for name, value in parts.items():
+        setattr(own, name, value)
     return own
 
 
