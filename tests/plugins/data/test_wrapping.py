@@ -287,9 +287,8 @@ def test_wide_arrays_of_many_channels_are_scaled_by_one_rule(tmp_path) -> None:
     with pytest.raises(ValueError, match="state the range of the data set"):
         next(iter(create_loader(create_dataset("", tmp_path, **read), (6, 32, 32), **options)))
     data = create_dataset("", tmp_path, input_range=(0, 10000), **read)
-    assert next(iter(create_loader(data, (6, 32, 32), **options)))[
-        0
-    ].unique().item() == pytest.approx(51 / 255)
+    images, _ = next(iter(create_loader(data, (6, 32, 32), **options)))
+    assert images.unique().item() == pytest.approx(51 / 255)
     with pytest.raises(ValueError, match=r"create_dataset\(\.\.\., input_range"):
         create_loader(data, (6, 32, 32), input_range=(0, 10000), **options)
     arrays = [(np.full((40, 50, 6), 2000, np.int16), 0)]

@@ -85,7 +85,7 @@ def to_eight_bits(
         if input_range is None and outside:
             raise PixelRangeError(
                 f"{_described(values)}, and floats are taken to be within 0 (black) and 1 (white): "
-                "state the range of the data set, such as input_range=(0, 255)"
+                "state the range of the data set, input_range=(black, white)"
             )
     return scaled.round(out=scaled).clip(0, 255, out=scaled).astype(np.uint8)
 
@@ -98,7 +98,7 @@ def _range_of_type(values: NDArray[Any]) -> Range:
     if kind != "f" and values.dtype.newbyteorder("=") != np.uint16:
         raise PixelRangeError(
             f"{_described(values)}; this type does not say which value is black and which is "
-            "white: state the range of the data set, such as input_range=(0, 4095)"
+            "white: state the range of the data set, input_range=(black, white)"
         )
     return assumed(values.dtype.name, 1.0 if kind == "f" else 65535.0)
 
