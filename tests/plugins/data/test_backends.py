@@ -1,3 +1,5 @@
+import gc
+import inspect
 import io
 import subprocess
 import sys
@@ -8,6 +10,7 @@ import pytest
 import torch
 from hub_data import backends, create_transform, decode_image, deferred_resize, get_backend
 from hub_data.deferred_resize import columns_first_rule, to_deferring_image
+from hub_data.fast import buffers
 from hub_data.fast import decode as jpeg_decoding
 from hub_data.fast.array_image import ArrayImage, FastImage
 from hub_data.fast.buffers import BufferPool
@@ -235,6 +238,28 @@ def test_memory_is_used_again_only_when_nobody_holds_it() -> None:
     assert pool.empty((20,), torch.float32).data_ptr() == place
     held = [pool.empty((3, 3), torch.uint8).fill_(i) for i in range(8)]
     assert [int(block.sum()) for block in held] == [9 * i for i in range(8)]
+
+
+def test_memory_is_held_by_whatever_shares_it_and_by_no_count_of_references() -> None:
+    pool = BufferPool()
+    for share in (
+        lambda tensor: tensor.numpy()[1:],
+        lambda tensor: tensor.view(torch.uint8),
+        lambda tensor: tensor.untyped_storage(),
+        lambda tensor: torch.nn.Parameter(tensor),
+        lambda tensor: [tensor.T],
+    ):
+        tensor = pool.empty((4, 5), torch.float32)
+        place, kept = tensor.data_ptr(), share(tensor)
+        del tensor
+        gc.collect()
+        other = pool.empty((4, 5), torch.float32)
+        assert other.data_ptr() != place
+        del kept, other
+        both = [pool.empty((4, 5), torch.float32) for _ in range(2)]
+        assert place in {tensor.data_ptr() for tensor in both}
+        del both
+    assert "getrefcount" not in inspect.getsource(buffers)
 
 
 def test_memory_is_never_shared_between_threads() -> None:

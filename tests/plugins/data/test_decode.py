@@ -2,10 +2,13 @@
 
 import io
 import struct
+import zlib
 
 import numpy as np
 import pytest
 from hub_data import create_dataset, decode_image, load_image
+from hub_data.backends import BACKENDS
+from hub_data.pixel_range import PixelRangeError, assumed
 from make_images import encoded, picture, pixels
 from PIL import Image, ImageOps
 
@@ -69,30 +72,163 @@ def test_cmyk_shows_the_colors_that_were_printed():
     assert np.abs(pixels(image).astype(int) - pixels(original)).mean() < 4
 
 
+def saved_tiff(array, **options) -> bytes:
+    file = io.BytesIO()
+    pytest.importorskip("tifffile").imwrite(file, array, **options)
+    return file.getvalue()
+
+
+def saved_npz(**arrays) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def pgm(array, most: int) -> bytes:
+    return b"P5 16 8 %d\n" % most + array.astype(">u2").tobytes()
+
+
+def colors(array):
+    return np.repeat(array[..., None], 3, -1)
+
+
+def saved_by_pil(array) -> bytes:
+    return saved(Image.fromarray(array), "TIFF")
+
+
+WORD = ramp(np.uint16, 65535)
+#: What a file or array holds, and the `input_range` that it needs.
+WIDE = {
+    "png16": (saved(Image.fromarray(WORD), "PNG"), None),
+    "tiff16": (saved_by_pil(WORD), None),
+    "tiff16, big endian": (saved_tiff(WORD, byteorder=">"), None),
+    "tiff16, white is zero": (saved_tiff(65535 - WORD, photometric="miniswhite"), None),
+    "tiff16 of 12 bits": (saved_by_pil(ramp(np.uint16, 4095)), (0, 4095)),
+    "tiff, colours of 12 bits": (
+        saved_tiff(colors(ramp(np.uint16, 4095)), photometric="rgb"),
+        (0, 4095),
+    ),
+    "tiff int16": (saved_tiff(ramp(np.int16, 4095) - np.int16(1024)), (-1024, 3071)),
+    "tiff int8": (saved_tiff(ramp(np.int16, 255).astype(np.int16) - 128), (-128, 127)),
+    "tiff int32": (saved_by_pil(ramp(np.int32, 1_000_000)), (0, 1_000_000)),
+    "tiff int32 of bytes": (saved_by_pil(ramp(np.int32, 255)), (0, 255)),
+    "tiff uint32": (saved_tiff(ramp(np.uint32, 2**32 - 1)), (0, 2**32 - 1)),
+    "tiff uint64": (saved_tiff(ramp(np.uint64, 2**40)), (0, 2**40)),
+    "tiff 1.0": (saved_by_pil(ramp(np.float32, 1)), None),
+    "tiff 255.0": (saved_by_pil(ramp(np.float32, 255)), (0, 255)),
+    "tiff 4095.0": (saved_by_pil(ramp(np.float32, 4095)), (0, 4095)),
+    "tiff, colours to 1.0": (saved_tiff(colors(ramp(np.float32, 1)), photometric="rgb"), None),
+    "tiff float16": (saved_tiff(ramp(np.float16, 1)), None),
+    "pgm of 12 bits": (pgm(ramp(np.uint16, 4095), 4095), None),
+    "npy16": (saved_array(WORD), None),
+    "npy16, big endian": (saved_array(WORD.astype(">u2")), None),
+    "npy16 of colours": (saved_array(colors(WORD)), None),
+    "npy 1.0": (saved_array(ramp(np.float64, 1)), None),
+    "npy int64": (saved_array(ramp(np.int64, 10**6) - 10), (-10, 10**6 - 10)),
+    "npy dark is high": (saved_array(65535 - WORD), (65535, 0)),
+    "npz": (saved_npz(image=WORD), None),
+    "array": (WORD, None),
+    "array of bytes": (ramp(np.uint8, 15), (0, 15)),
+    "mode F": (Image.fromarray(ramp(np.float32, 1)), None),
+    "mode I": (Image.fromarray(ramp(np.int32, 65535)), (0, 65535)),
+}
+
+
+@pytest.mark.parametrize("name", WIDE)
+@pytest.mark.parametrize("decode", [decode_image, *(b.decode for b in BACKENDS.values())])
+def test_wide_values_are_scaled_by_their_range_or_refused_never_cut_off(name, decode):
+    source, input_range = WIDE[name]
+    tolerance = 17 if name == "array of bytes" else 1
+    for mode in ("RGB", "L"):
+        image = decode(source, mode, input_range=input_range)
+        assert image.mode == mode
+        difference = pixels(image).astype(int).reshape(8, 16, -1) - ramp(int, 255)[..., None]
+        assert np.abs(difference).max() <= tolerance
+    if input_range and not name.endswith(("12 bits", "of bytes", "dark is high")):
+        with pytest.raises(PixelRangeError, match=r"state the range .*input_range=\(black"):
+            decode(source)
+
+
 @pytest.mark.parametrize(
-    "content",
+    ("values", "message"),
     [
-        saved(Image.fromarray(ramp(np.uint16, 65535)), "PNG"),
-        saved(Image.fromarray(ramp(np.uint16, 65535)), "TIFF"),
-        saved(Image.fromarray(ramp(np.int32, 65535)), "TIFF"),
-        saved(Image.fromarray(ramp(np.float32, 1)), "TIFF"),
-        saved(Image.fromarray(ramp(np.float32, 255)), "TIFF"),
-        saved_array(ramp(np.uint16, 65535)),
-        saved_array(ramp(np.float64, 1)),
-        saved_array(np.repeat(ramp(np.uint16, 65535)[..., None], 3, -1)),
+        ([0, 255.0], r"float32 values from 0 to 255, .*within 0 \(black\) and 1 \(white\)"),
+        ([-0.5, 1], "from -0.5 to 1"),
+        ([0, np.inf], "from 0 to inf"),
     ],
-    ids=["png16", "tiff16", "tiff32", "tiff1.0", "tiff255.0", "npy16", "npy1.0", "npy16rgb"],
 )
-def test_wide_values_are_scaled_not_cut_off(content):
-    image = decode_image(content)
-    assert image.mode == "RGB"
-    difference = pixels(image).astype(int) - ramp(np.float64, 255)[..., None]
-    assert np.abs(difference).max() <= 1
+def test_floats_outside_of_0_to_1_are_refused_with_what_to_state(values, message):
+    with pytest.raises(PixelRangeError, match=message):
+        decode_image(np.array([values], np.float32))
 
 
-def test_values_that_are_no_number_are_black():
-    array = np.array([[np.nan, 0.5], [1.0, -3.0]], np.float32)
-    assert pixels(decode_image(array, "L")).tolist() == [[0, 128], [255, 0]]
+def test_a_stated_range_cuts_off_what_lies_outside():
+    values = np.array([[-2000, -160, 0, 240, np.inf, np.nan]])
+    window = decode_image(values, "L", input_range=[-160, 240])
+    assert pixels(window).tolist() == [[0, 0, 102, 255, 255, 0]]
+
+
+def test_two_images_of_a_data_set_stay_comparable():
+    dark, bright = (decode_image(ramp(np.uint16, high), "L") for high in (1000, 60000))
+    assert pixels(dark).max() == 4 and pixels(bright).max() == 233
+
+
+def test_what_is_assumed_of_a_type_is_said_once(caplog):
+    assumed.cache_clear()
+    for _ in range(3):
+        decode_image(WORD)
+    assert caplog.text.count("uint16 images: 0 is taken for black and 65535 for white") == 1
+    decode_image(WORD, input_range=(0, 9))
+    decode_image(ramp(np.uint8, 9))
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    "given", [(1, 1), (0, np.inf), (0, 1, 2), 5, ("black", "white"), (0, np.nan)]
+)
+def test_an_impossible_range_is_refused(given, tmp_path):
+    with pytest.raises(ValueError, match="give the numbers that are black and white"):
+        decode_image(WORD, input_range=given)
+
+
+@pytest.mark.parametrize("source", [encoded(1), encoded(1, "PNG", mode="L"), ramp(np.uint8, 9)])
+def test_a_range_beyond_8_bits_does_not_turn_8_bit_images_black(source):
+    with pytest.raises(PixelRangeError, match="8 bits has no values from 0 to 4095"):
+        decode_image(source, input_range=(0, 4095))
+    assert np.array_equal(decode_image(source, input_range=(0, 255)), decode_image(source))
+
+
+def test_bits_that_pil_leaves_out_are_not_missed():
+    png = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in (
+            (b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)),
+            (b"IDAT", zlib.compress(b"\0" + np.full(6, 4095, ">u2").tobytes())),
+            (b"IEND", b""),
+        )
+    )
+    assert pixels(decode_image(png)).max() == 15
+    with pytest.raises(PixelRangeError, match=r"PNG file of 16-bit colours, .* upper 8 bits"):
+        decode_image(png, input_range=(0, 4095))
+
+
+def test_a_wrong_range_ends_a_run_and_is_no_damage(tmp_path):
+    (tmp_path / "a").mkdir()
+    for number, high in enumerate((0.5, 200, 200)):
+        (tmp_path / "a" / f"{number}.npy").write_bytes(saved_array(ramp(np.float32, high)))
+    data = create_dataset("", tmp_path, input_key=".npy", on_error="skip")
+    with pytest.raises(PixelRangeError, match="state the range") as error:
+        [data[index] for index in range(3)]
+    assert "a/1.npy" in error.value.__notes__[0]
+    data = create_dataset("", tmp_path, input_key=".npy", input_range=(0, 200))
+    assert [pixels(data[index][0]).max() for index in range(3)] == [1, 255, 255]
+
+
+def test_an_archive_of_several_arrays_is_no_image():
+    with pytest.raises(
+        ValueError, match=r"holds the arrays image, mask: an image is a \.npz file of one"
+    ):
+        decode_image(saved_npz(image=WORD, mask=WORD))
 
 
 def test_orientation_of_the_camera_is_a_choice(tmp_path):

@@ -1,8 +1,11 @@
 import itertools
+import json
 import logging
 import os
 import random
 import signal
+import subprocess
+import sys
 import tarfile
 import threading
 import time
@@ -320,8 +323,8 @@ def test_images_of_several_sizes_are_named(make) -> None:
     with Image.open(loader.dataset.reader.root + "/b/001.jpg") as image:
         small = image.resize((9, 9))
     old = loader.dataset.decode
-    loader.dataset.decode = lambda source, mode, upright: (
-        small if str(source).endswith("001.jpg") else old(source, mode, upright=upright)
+    loader.dataset.decode = lambda source, mode, **options: (
+        small if str(source).endswith("001.jpg") else old(source, mode, **options)
     )
     loader.set_epoch(0)
     with pytest.raises(ValueError, match="must give them all one size"):
@@ -446,3 +449,40 @@ def test_batches_on_a_gpu_are_those_of_the_cpu(make, num_workers: int, kind: str
     want = everything(make(**options))
     got = everything(make(**options, device="cuda", memory_format=torch.channels_last))
     torch.testing.assert_close(got[0].cpu(), want[0], atol=1e-5, rtol=0)
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[list]:
+    """Return what each of two ranks prints, see `rank_with_loader`."""
+    place = tmp_path_factory.mktemp("ranks")
+    root = folder(place / "images", count=12)
+    (root / "a" / "000.jpg").write_bytes(b"\xff\xd8\xff damaged")
+    script = Path(__file__).with_name("rank_with_loader.py")
+    started = [
+        subprocess.Popen(
+            [sys.executable, script, str(rank), place / "meet", root],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    return [json.loads(rank.communicate(timeout=100)[0]) for rank in started]
+
+
+def test_the_seed_decides_the_order_of_all_ranks(ranks: list[list]) -> None:
+    orders = [rank[0] for rank in ranks]
+    for name in ("1", "2", "of each rank", "none"):
+        assert sorted(orders[0][name] + orders[1][name]) == list(range(12))
+    for one in orders:
+        assert one["1"] == one["1 again"] == one["of each rank"] != one["2"]
+        assert one["none"] != one["none again"] and one["repeated"] != one["repeated, other"]
+
+
+def test_a_rank_that_leaves_its_pass_keeps_no_other_waiting(ranks: list[list]) -> None:
+    assert [passes for _, passes, *_ in ranks] == [2, 2]
+
+
+def test_faults_of_all_ranks_are_counted_on_request(ranks: list[list]) -> None:
+    (_, _, count, names), (*_, other_count, other_names) = ranks
+    assert count == other_count >= 1 and names == other_names == ["a/000.jpg"]

@@ -261,12 +261,11 @@ def test_patterns_and_folders_come_in_natural_order(folder: Path) -> None:
     assert found == ["2.png", "10.JPG", "2.png", "10.JPG", "1.png"]
 
 
-@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "1", "CMYK", "I;16", "I"])
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "1", "CMYK", "I;16"])
 def test_every_mode_becomes_what_the_model_takes(mode: str, tmp_path: Path) -> None:
-    path = tmp_path / ("x.tif" if mode in ("CMYK", "I") else "x.png")
-    if mode.startswith("I"):
-        values = np.full((5, 7), 128 * 257, np.uint16 if mode == "I;16" else np.int32)
-        Image.fromarray(values).save(path)
+    path = tmp_path / ("x.tif" if mode == "CMYK" else "x.png")
+    if mode == "I;16":
+        Image.fromarray(np.full((5, 7), 128 * 257, np.uint16)).save(path)
     else:
         Image.new("L", (7, 5), 128).convert("RGB").convert(
             mode, dither=Image.Dither.NONE, palette=Image.Palette.ADAPTIVE
@@ -278,6 +277,18 @@ def test_every_mode_becomes_what_the_model_takes(mode: str, tmp_path: Path) -> N
         assert lowest in ((0, 255) if mode == "1" else range(126, 131))
     with pytest.raises(ValueError, match="1 or 3 channels"):
         load_image(path, 2)
+
+
+def test_values_of_unknown_range_are_refused_until_it_is_stated(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = Image.open(folder / "2.png").convert("L")
+    Image.fromarray(np.asarray(image).astype(np.int32) * 16).save(tmp_path / "x.tif")
+    assert predict(tmp_path / "x.tif") == 1
+    assert "state the range" in capsys.readouterr().err
+    assert predict(tmp_path / "x.tif", "--input-range", 0, 4080) == 0
+    loaded = load_image(tmp_path / "x.tif", 1, input_range=(0, 4080))
+    assert np.array_equal(np.asarray(loaded), np.asarray(image))
 
 
 def test_palettes_with_transparency_are_read_without_a_warning(tmp_path: Path) -> None:

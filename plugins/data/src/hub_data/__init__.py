@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         resolve_data_config,
         resolve_model_data_config,
     )
-    from hub_data.dataset import AugMixDataset, ImageDataset, IterableImageDataset, create_dataset
+    from hub_data.dataset import ImageDataset, IterableImageDataset, create_dataset
     from hub_data.dataset_info import (
         CustomDatasetInfo,
         DatasetInfo,
@@ -87,8 +87,10 @@ if TYPE_CHECKING:
     from hub_data.samplers import EpochSampler, OrderedDistributedSampler, RepeatAugSampler
     from hub_data.scheduled import ScheduledBatchSampler, ScheduledTransformDataset
     from hub_data.tf_preprocessing import TfPreprocessTransform
+    from hub_data.to_image import ToImage
     from hub_data.transforms import create_transform
     from hub_data.workers import LoaderError
+    from hub_data.wrapping import AugMixDataset
 
 __all__ = [
     "DEFAULT_CROP_MODE",
@@ -144,6 +146,7 @@ __all__ = [
     "ScheduledBatchSampler",
     "ScheduledTransformDataset",
     "TfPreprocessTransform",
+    "ToImage",
     "ToNumpy",
     "ToTensor",
     "TrimBorder",
@@ -194,7 +197,7 @@ _MODULES = {
         "IMAGENET_DPN_MEAN IMAGENET_DPN_STD IMAGENET_INCEPTION_MEAN IMAGENET_INCEPTION_STD "
         "OPENAI_CLIP_MEAN OPENAI_CLIP_STD resolve_data_config resolve_model_data_config"
     ),
-    "hub_data.dataset": "AugMixDataset ImageDataset IterableImageDataset create_dataset",
+    "hub_data.dataset": "ImageDataset IterableImageDataset create_dataset",
     "hub_data.dataset_info": (
         "CustomDatasetInfo DatasetInfo DatasetInfoLabelMapper LabelMappingCoverage"
     ),
@@ -225,8 +228,10 @@ _MODULES = {
     "hub_data.samplers": "EpochSampler OrderedDistributedSampler RepeatAugSampler",
     "hub_data.scheduled": "ScheduledBatchSampler ScheduledTransformDataset",
     "hub_data.tf_preprocessing": "TfPreprocessTransform",
+    "hub_data.to_image": "ToImage",
     "hub_data.transforms": "create_transform",
     "hub_data.workers": "LoaderError",
+    "hub_data.wrapping": "AugMixDataset",
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
 

@@ -22,6 +22,7 @@ from hub_data.decode import Source, decode_image
 from hub_data.deferred_resize import to_deferring_image
 from hub_data.fast.array_image import to_array_image
 from hub_data.fast.decode import decode_jpeg, turbo, turbo_status
+from hub_data.pixel_range import Range
 
 EVALUATION, TRAINING = "exact", "fast"
 
@@ -42,18 +43,22 @@ class Backend:
     wrap: Callable[[np.ndarray | Image.Image], Image.Image]
     fused: bool
 
-    def decode(self, source: Source, mode: str | None = "RGB", *, upright: bool = False) -> Any:
+    def decode(
+        self,
+        source: Source,
+        mode: str | None = "RGB",
+        *,
+        upright: bool = False,
+        input_range: Range | None = None,
+    ) -> Any:
         """Return an image as `hub_data.decode.decode_image` does, ready for this backend."""
-        if isinstance(source, np.ndarray | Image.Image):
-            return self._wrapped(decode_image(source, mode, upright=upright))
-        if mode == "RGB" and not upright and turbo() is not None:
+        plain = mode == "RGB" and not upright and input_range is None and turbo() is not None
+        if plain and not isinstance(source, np.ndarray | Image.Image):
             source = read_bytes(source)
             pixels = decode_jpeg(source)
             if pixels is not None:
                 return self.wrap(pixels)
-        return self._wrapped(decode_image(source, mode, upright=upright))
-
-    def _wrapped(self, image: Any) -> Any:
+        image = decode_image(source, mode, upright=upright, input_range=input_range)
         return self.wrap(image) if isinstance(image, Image.Image) else image
 
     def __reduce__(self) -> tuple[Callable[[str], Backend], tuple[str]]:

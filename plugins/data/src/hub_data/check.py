@@ -172,7 +172,12 @@ def examine_image(dataset: ImageDataset, index: int) -> Examined:
             return Examined(name, target, **_properties(image), digest=_digest(_raw(image)))
         content = read_bytes(source)
         image = decode_image(content, "")
-        decode_image(image, dataset.input_img_mode, upright=dataset.upright)
+        decode_image(
+            image,
+            dataset.input_img_mode,
+            upright=dataset.upright,
+            input_range=dataset.input_range,
+        )
         kind, turned = "NPY", False
         if isinstance(image, Image.Image):
             with Image.open(io.BytesIO(content)) as file:
@@ -279,6 +284,13 @@ def add_check_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--split", help="only this one (default: all that there are)")
     parser.add_argument("--class-map", metavar="FILE", help="class names, .txt or .json")
     parser.add_argument("--input-key", metavar="KEY", help="extensions, or field of the image")
+    parser.add_argument(
+        "--input-range",
+        type=float,
+        nargs=2,
+        metavar=("BLACK", "WHITE"),
+        help="of images of other types than 8 bits, such as 0 4095",
+    )
     parser.add_argument("--target-key", metavar="KEY", help="field of the target")
     parser.add_argument(
         "--threads", type=int, default=0, metavar="N", help="that decode (default: one per core)"
@@ -294,7 +306,7 @@ def run_check(args: Namespace) -> int:
     from hub_data.dataset import ImageDataset, create_dataset
 
     splits = [args.split] if args.split else find_splits(args.root) if not args.reader else [""]
-    options = {k: getattr(args, k) for k in ("class_map", "input_key", "target_key")}
+    options = {k: getattr(args, k) for k in ("class_map", "input_key", "target_key", "input_range")}
     try:
         datasets: dict[str, ImageDataset] = {}
         for split in splits:

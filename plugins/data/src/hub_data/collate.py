@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch.utils.data import default_collate
 
+from hub_data.to_image import require_values
+
 
 def fast_collate(batch: Sequence[tuple[Any, Any]]) -> tuple[torch.Tensor, torch.Tensor]:
     """Make a batch of 8-bit samples, for a loader that normalises on the device.
@@ -45,9 +47,11 @@ def _stack(images: Sequence[Any]) -> torch.Tensor:
         if not isinstance(tensor, torch.Tensor) or tensor.dtype != torch.uint8:
             kind = getattr(tensor, "dtype", type(tensor).__name__)
             raise ValueError(
-                f"samples are {kind}; the loader normalises 8-bit tensors: end the transform with "
-                "MaybePILToTensor, or create the loader with use_prefetcher=False"
+                f"samples are {kind}; the loader normalises 8-bit tensors: the data set has to "
+                "apply its `transform`, and another one has to end with MaybePILToTensor; or, for "
+                "tensors that are normalised, create the loader with use_prefetcher=False"
             )
+        require_values(tensor)
         if tensor.shape != tensors[0].shape:
             raise ValueError(differing_shapes(tensors[0].shape, tensor.shape))
     return torch.stack(tensors)

@@ -2,14 +2,16 @@
 
 Differences from timm, all where timm fails or passes a mistake on: `img_size` may be (H, W), `mean`
 and `std` may be single numbers, a `hub.Weights` may stand for the dict, a model that has only
-`default_cfg` is read too, lists from JSON become tuples, one `mean` value is repeated to the
-channels of the resolved `input_size`, and errors name the value.
+`default_cfg` is read too, lists from JSON and arrays become tuples, one `mean` value is repeated to
+the channels of the resolved `input_size`, and errors name the value.
 """
 
 from __future__ import annotations
 
 import logging
+import operator
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from hub.family import Weights
@@ -78,7 +80,7 @@ def resolve_data_config(
 
     input_size = _input_size(args, weights, use_test_size)
     channels = args.get("in_chans") or args.get("chans") or input_size[0]
-    if args.get("input_size"):
+    if args.get("input_size") is not None:
         channels = input_size[0]
     crop_pct = weights.get("test_crop_pct") if use_test_size else None
     config = {
@@ -110,40 +112,67 @@ def _weights_config(
 def _input_size(
     args: Mapping[str, Any], weights: Mapping[str, Any], use_test_size: bool
 ) -> tuple[int, int, int]:
-    if asked := args.get("input_size"):
-        return _sizes("input_size", asked)
+    if (asked := args.get("input_size")) is not None:
+        return _three("input_size", asked)
     in_chans = args.get("in_chans") or args.get("chans") or 3
-    img_size = args.get("img_size")
-    if img_size is not None:
-        sides = img_size if isinstance(img_size, Sequence) else (img_size, img_size)
-        return _sizes("img_size", (in_chans, *sides))
+    if (img_size := args.get("img_size")) is not None:
+        sides = as_whole_numbers(img_size)
+        return _three("img_size", img_size, (in_chans, *(sides * 2 if len(sides) == 1 else sides)))
     size = (use_test_size and weights.get("test_input_size")) or weights.get("input_size")
-    return _sizes("input_size", size or (in_chans, 224, 224))
+    return _three("input_size", size or (in_chans, 224, 224))
 
 
-def _sizes(name: str, value: Any) -> tuple[int, int, int]:
-    sizes = tuple(value) if isinstance(value, Sequence) else ()
-    if len(sizes) != 3 or not all(isinstance(side, int) and side > 0 for side in sizes):
+def _three(name: str, given: Any, sizes: Sequence[int] | None = None) -> tuple[int, int, int]:
+    sizes = as_whole_numbers(given if sizes is None else sizes)
+    if len(sizes) != 3 or min(sizes) < 1:
         raise ValueError(
-            f"{name} gives {value!r}: write input_size=(channels, height, width) or "
+            f"{name} gives {given!r}: write input_size=(channels, height, width) or "
             "img_size=side, in whole positive numbers"
         )
-    return sizes
+    return sizes[0], sizes[1], sizes[2]
+
+
+def as_whole_numbers(value: Any) -> tuple[int, ...]:
+    """Return one whole number, or several in a list, tuple, array or tensor; () for others."""
+    try:
+        return tuple(map(operator.index, _flat(value)))
+    except TypeError:
+        return ()
+
+
+def as_channels(name: str, value: Any, channels: int | None = None) -> tuple[float, ...]:
+    """Return numbers per channel as a tuple: one stands for all of them.
+
+    Args:
+        name: of the argument.
+        value: one number, or several in a list, tuple, array or tensor.
+        channels: how many; None where that is not known, then one number stays one.
+
+    Raises:
+        ValueError: they are no numbers, or fewer or more.
+    """
+    values = tuple(_flat(value))
+    if not values or not all(isinstance(number, Real) for number in values):
+        raise ValueError(f"{name}={value!r}: give one number, or one per channel")
+    if len(values) == 1:
+        values *= channels or 1
+    if len(values) != (channels or len(values)):
+        raise ValueError(
+            f"{name}={value!r} has {len(values)} values for {channels} channels: give one, or "
+            "one per channel"
+        )
+    return values
+
+
+def _flat(value: Any) -> Sequence[Any]:
+    value = value.tolist() if hasattr(value, "tolist") else value  # of numpy, of torch
+    return value if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
 
 
 def _per_channel(
     name: str, args: Mapping[str, Any], weights: Mapping[str, Any], channels: int
 ) -> tuple[float, ...] | None:
-    asked = args.get(name)
-    if asked is None:
-        given = weights.get(name)
-        return tuple(given) if isinstance(given, Sequence) else given and (given,)
-    values = tuple(asked) if isinstance(asked, Sequence) else (asked,)
-    if len(values) == 1:
-        values *= channels
-    if len(values) != channels:
-        raise ValueError(
-            f"{name}={asked!r} has {len(values)} values for {channels} channels: give one, or "
-            "one per channel"
-        )
-    return values
+    if (asked := args.get(name)) is not None:
+        return as_channels(name, asked, channels)
+    given = weights.get(name)
+    return None if given is None else as_channels(name, given)

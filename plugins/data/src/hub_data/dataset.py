@@ -15,8 +15,17 @@ from torch.utils.data import Dataset, IterableDataset
 
 from hub_data.class_map import ClassMap
 from hub_data.decode import Source, decode_image
-from hub_data.faults import DamagedSampleError, FaultReport, Faults, OnError, num_ranks
+from hub_data.faults import (
+    NOT_DAMAGE,
+    DamagedSampleError,
+    FaultReport,
+    Faults,
+    OnError,
+    SkippedSampleError,
+    num_ranks,
+)
 from hub_data.hookspecs import Reader, Stream
+from hub_data.pixel_range import as_range
 from hub_data.readers import create_reader, find_reader, keep_known, load_reader
 from hub_data.readers.folder import search_split as find_split
 
@@ -43,6 +52,7 @@ def create_dataset(
     *,
     on_error: OnError = "substitute",
     upright: bool = False,
+    input_range: Sequence[float] | None = None,
     **kwargs: Any,
 ) -> ImageDataset | IterableImageDataset:
     """Return the data set that `name` stands for.
@@ -67,6 +77,8 @@ def create_dataset(
             successor takes its place), "skip" (it is left out of its batch) or "raise".
         upright: turn images as the camera's EXIF entry says; off, as published accuracies were
             measured without.
+        input_range: the numbers that are black and white, such as (0, 4095), where the type of
+            the pixels does not say it; see `hub_data.decode_image`.
         kwargs: keywords of the data set (transform, target_transform) and of the reader
             (input_key, target_key, ...).
 
@@ -86,7 +98,9 @@ def create_dataset(
             root = find_split(root, split)
             info, _ = find_reader(name, root)
     common: dict[str, Any] = {key: value for key, value in kwargs.items() if value is not None}
-    common |= dict(on_error=on_error, upright=upright, input_img_mode=input_img_mode)
+    common |= dict(
+        on_error=on_error, upright=upright, input_range=input_range, input_img_mode=input_img_mode
+    )
     if class_map not in (None, ""):
         common["class_map"] = class_map
     reader_class = load_reader(info)
@@ -120,6 +134,7 @@ class ImageDataset(Dataset[Any]):
         additional_features: names of fields that follow image and target.
         on_error: see `create_dataset`; the account is `faults`.
         upright: see `create_dataset`.
+        input_range: see `create_dataset`.
         kwargs: keywords of the reader.
     """
 
@@ -137,6 +152,7 @@ class ImageDataset(Dataset[Any]):
         *,
         on_error: OnError = "substitute",
         upright: bool = False,
+        input_range: Sequence[float] | None = None,
         **kwargs: Any,
     ) -> None:
         if isinstance(additional_features, str):
@@ -151,6 +167,7 @@ class ImageDataset(Dataset[Any]):
         self.target_transform = target_transform
         self.additional_features = additional_features
         self.upright = upright
+        self.input_range = as_range(input_range)
         self.decode: Decode = decode_image  # `create_loader` sets that of its backend
         self.faults = Faults(on_error)
 
@@ -162,12 +179,12 @@ class ImageDataset(Dataset[Any]):
 
         Raises:
             IndexError: there is no such sample.
-            DamagedSampleError: it cannot be read, and the policy provides no other: for "skip",
-                ask by `__getitems__`, as loaders do.
+            DamagedSampleError: it cannot be read, and the policy provides no other; for "skip" it
+                is a `SkippedSampleError`, on which loaders leave the sample out.
         """
         sample = self._finished(self.load(index))
         if sample is None:
-            raise DamagedSampleError(
+            raise SkippedSampleError(
                 f"sample {index} ({self.filename(index)}) cannot be read and is to be skipped: "
                 "only a batch can leave a sample out"
             )
@@ -192,7 +209,10 @@ class ImageDataset(Dataset[Any]):
         source, *rest = self.reader[index]
         if self.load_bytes:
             return (read_bytes(source), *rest)
-        return (self.decode(source, self.input_img_mode, upright=self.upright), *rest)
+        image = self.decode(
+            source, self.input_img_mode, upright=self.upright, input_range=self.input_range
+        )
+        return (image, *rest)
 
     def _finished(self, sample: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
         if sample is None:
@@ -238,6 +258,7 @@ class IterableImageDataset(IterableDataset[Any]):
         on_error: see `create_dataset`. In a stream "substitute" repeats the sample before, or
             the first that can be read. "skip" would bring ranks out of step in training.
         upright: see `create_dataset`.
+        input_range: see `create_dataset`.
         kwargs: keywords of the reader.
     """
 
@@ -262,6 +283,7 @@ class IterableImageDataset(IterableDataset[Any]):
         *,
         on_error: OnError = "substitute",
         upright: bool = False,
+        input_range: Sequence[float] | None = None,
         **kwargs: Any,
     ) -> None:
         if isinstance(reader, str):
@@ -282,6 +304,7 @@ class IterableImageDataset(IterableDataset[Any]):
         self.transform = transform
         self.target_transform = target_transform
         self.upright = upright
+        self.input_range = as_range(input_range)
         self.decode: Decode = decode_image
         if is_training and on_error == "skip" and num_ranks() > 1:
             raise ValueError(
@@ -301,8 +324,13 @@ class IterableImageDataset(IterableDataset[Any]):
             try:
                 if isinstance(source, Exception):
                     raise source
-                image = self.decode(source, self.input_img_mode, upright=self.upright)
-            except (MemoryError, ImportError):
+                image = self.decode(
+                    source,
+                    self.input_img_mode,
+                    upright=self.upright,
+                    input_range=self.input_range,
+                )
+            except NOT_DAMAGE:
                 raise
             except Exception as error:  # as in Faults.load
                 self.faults.note(position, error, "sample {} of the stream".format)
@@ -349,60 +377,6 @@ class IterableImageDataset(IterableDataset[Any]):
         return self.faults.end_epoch(len(self), None, gather=gather)
 
 
-class AugMixDataset(Dataset[Any]):
-    """Each image several times: once as it is, then augmented; ((image, ...), target).
-
-    Args:
-        dataset: has as `transform`, or will be given here, a tuple of three: what all images of a
-            sample share, the augmentation, and what ends both (to tensor, normalise).
-        num_splits: images per sample, the first not augmented.
-
-    Raises:
-        ValueError: the transform is not a tuple of three.
-    """
-
-    def __init__(self, dataset: Any, num_splits: int = 2) -> None:
-        self.augmentation: Transform | None = None
-        self.normalize: Transform | None = None
-        self.dataset = dataset
-        self.num_splits = num_splits
-        if dataset.transform is not None:
-            self.transform = dataset.transform
-
-    @property
-    def transform(self) -> Any:
-        """What all images of a sample share; set it to (base, augmentation, normalise)."""
-        return self.dataset.transform
-
-    @transform.setter
-    def transform(self, transforms: Sequence[Transform | None]) -> None:
-        if not isinstance(transforms, list | tuple) or len(transforms) != 3:
-            raise ValueError(
-                "AugMixDataset takes three transforms, (base, augmentation, normalise): "
-                "create_transform(..., separate=True) makes them"
-            )
-        self.dataset.transform, self.augmentation, self.normalize = transforms
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> tuple[Any, ...]:
-        """Return ((image, ...), target)."""
-        return self._split(self.dataset[index])
-
-    def __getitems__(self, indices: Sequence[int]) -> list[tuple[Any, ...]]:
-        """Return the samples of a batch, but for those that are skipped."""
-        if hasattr(self.dataset, "__getitems__"):
-            return [self._split(sample) for sample in self.dataset.__getitems__(indices)]
-        return [self[index] for index in indices]
-
-    def _split(self, sample: tuple[Any, ...]) -> tuple[Any, ...]:
-        image, *rest = sample
-        augment, finish = self.augmentation or _same, self.normalize or _same
-        augmented = (finish(augment(image)) for _ in range(self.num_splits - 1))
-        return ((finish(image), *augmented), *rest)
-
-
 def require_samples(
     samples: Sequence[tuple[Any, ...] | None], indices: Sequence[int]
 ) -> list[tuple[Any, ...]]:
@@ -441,10 +415,6 @@ def finish_target(target: Any, transform: Transform | None) -> Any:
     if target is None:
         return -1
     return target if transform is None else transform(target)
-
-
-def _same(image: Any) -> Any:
-    return image
 
 
 def _indexed(reader: Reader | Stream) -> Reader:

@@ -18,8 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from hub_data.pixel_range import PixelRangeError, Range, as_range, assumed, to_eight_bits
+from hub_data.to_image import as_pixels, stated_by_file
+
 Source = str | Path | bytes | BinaryIO | Image.Image | NDArray[np.generic]
-_NPY = b"\x93NUMPY"
+_NPY, _ZIP = b"\x93NUMPY", b"PK\3\4"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _SAMPLES_PER_PIXEL = 277  # tag of TIFF
 if find_spec("pillow_heif"):
@@ -28,13 +31,17 @@ _ARRAY_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
 def decode_image(
-    source: Source, mode: str | None = "RGB", *, upright: bool = False
+    source: Source,
+    mode: str | None = "RGB",
+    *,
+    upright: bool = False,
+    input_range: Range | None = None,
 ) -> Image.Image | NDArray[np.generic]:
     """Return an image as a network is to see it.
 
     * Alpha is dropped, palettes are resolved; CMYK goes to RGB by PIL's formula, without profile.
-    * Values of 16 and 32 bits are scaled, 65535 to 255. Of float images those within 0 to 1 are
-      scaled by 255; others are taken to have values up to 255.
+    * Numbers of other types become 8 bits: uint16 from 0 (black) to 65535 (white), floats from 0
+      to 1; a file that states less bits is taken at its word. Other types need `input_range`.
     * Arrays are (H, W) or (H, W, C); 1 to 4 channels are grey, grey with alpha, RGB, RGBA.
     * Of an animation or a file of several pages, the first is taken.
 
@@ -44,82 +51,96 @@ def decode_image(
             the file, then an image of more than 4 channels is returned as an array (H, W, C).
         upright: turn the image as the EXIF entry of a camera says. Off for data sets, because
             published accuracies were measured so.
+        input_range: the numbers that are black and white; what lies outside is cut off.
 
     Raises:
         OSError: the file cannot be read; PIL raises other errors for some damages.
+        PixelRangeError: the numbers do not say, or contradict, which is black and which is white.
         ValueError: the image has a number of channels that cannot become `mode`.
     """
-    if isinstance(source, np.ndarray):
-        image = _from_array(source)
-    elif isinstance(source, Image.Image):
+    input_range = as_range(input_range)
+    if isinstance(source, np.ndarray | Image.Image):
         image = source
     else:
-        image = _read(source, whole=not mode)
+        image = _read(source, whole=not mode, deep=input_range is not None)
     if isinstance(image, np.ndarray):
-        if mode:
-            raise ValueError(
-                f"an image of {image.shape[-1]} channels cannot become {mode}: "
-                "input_img_mode='' keeps all channels"
-            )
-        return image
-    return _convert(image, mode, upright)
+        return _from_array(as_pixels(image), mode, input_range)
+    return _from_image(image, mode, upright, input_range)
 
 
-def _read(source: str | Path | bytes | BinaryIO, whole: bool) -> Image.Image | NDArray[np.generic]:
-    """Return the image in a file; `whole`: with all channels, where PIL would leave some out."""
+def _read(
+    source: str | Path | bytes | BinaryIO, *, whole: bool, deep: bool
+) -> Image.Image | NDArray[np.generic]:
+    """Return the image in a file.
+
+    Args:
+        source: the file.
+        whole: with all channels, where PIL would leave some out.
+        deep: with all bits, where PIL would leave some out.
+    """
     if isinstance(source, str | os.PathLike):
         with open(source, "rb") as file:
-            return _read(file, whole)
+            return _read(file, whole=whole, deep=deep)
     if isinstance(source, bytes):
         source = io.BytesIO(source)
     try:
         image = Image.open(source)
     except UnidentifiedImageError as error:
         return _read_without_pil(source, error)
-    if whole and image.format == "TIFF":
+    bands = len(image.getbands())
+    shallow = bands > 1 and ";16" in str(image.tile)  # PIL keeps the upper 8 of 16 bits
+    if image.format == "TIFF":
         tags = getattr(image, "tag_v2", {})
-        if tags.get(_SAMPLES_PER_PIXEL, 1) > len(image.getbands()):
+        if (deep and shallow) or (whole and tags.get(_SAMPLES_PER_PIXEL, 1) > bands):
             return _read_without_pil(source, OSError("a TIFF file of unusual channels"))
+    if shallow and deep:
+        raise PixelRangeError(
+            f"a {image.format} file of 16-bit colours, of which PIL keeps the upper 8 bits: "
+            "input_range needs all; save the image as TIFF (pip install tifffile) or .npy"
+        )
+    if shallow:
+        assumed("uint16", 65535.0)
     image.load()
     return image
 
 
-def _convert(image: Image.Image, mode: str | None, upright: bool) -> Image.Image:
+def _from_image(
+    image: Image.Image, mode: str | None, upright: bool, input_range: Range | None
+) -> Image.Image | NDArray[np.generic]:
+    dtype, known = stated_by_file(image)
     if upright:
         image = ImageOps.exif_transpose(image)
-    if not mode or image.mode == mode:
-        return image
-    if image.mode.startswith("I") or image.mode == "F":
-        image = _to_eight_bits(np.asarray(image))
+    if not mode and input_range is None:
+        return image if dtype is None else np.asarray(image).view(dtype)[:, :, None]
+    if dtype is not None or image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image) if dtype is None else np.asarray(image).view(dtype)
+        image = Image.fromarray(to_eight_bits(values, input_range, known=known))
+        input_range = None
     elif image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
         image = image.convert("RGBA")  # to RGB directly, PIL warns of the alpha that it drops
-    return image.convert(mode)
+    if mode and image.mode != mode:
+        image = image.convert(mode)
+    if input_range is None:
+        return image
+    if image.mode not in _ARRAY_MODES.values():
+        image = image.convert("RGB")
+    return Image.fromarray(to_eight_bits(np.asarray(image), input_range))
 
 
-def _to_eight_bits(values: NDArray[np.generic]) -> Image.Image:
-    wide = values.astype(np.float64)
-    if values.dtype.kind == "f":
-        scale = 255.0 if np.nanmax(wide, initial=0.0) <= 1.0 else 1.0
-    else:
-        scale = 1 / 257
-    scaled = np.nan_to_num(wide) * scale
-    return Image.fromarray(scaled.round().clip(0, 255).astype(np.uint8))
-
-
-def _from_array(array: NDArray[np.generic]) -> Image.Image | NDArray[np.generic]:
-    if array.ndim == 2:
-        array = array[..., None]
-    if array.ndim != 3 or 0 in array.shape:
-        raise ValueError(f"an array of shape {array.shape} is no image: give (H, W) or (H, W, C)")
-    if array.shape[-1] not in _ARRAY_MODES:
-        return array
-    if array.dtype == bool:
-        array = array.astype(np.uint8) * 255
-    if array.dtype != np.uint8:
-        planes = [np.asarray(_to_eight_bits(array[..., c])) for c in range(array.shape[-1])]
-        array = np.stack(planes, -1)
-    pixels = np.ascontiguousarray(array)
-    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+def _from_array(
+    pixels: NDArray[np.generic], mode: str | None, input_range: Range | None
+) -> Image.Image | NDArray[np.generic]:
+    channels = pixels.shape[-1]
+    if channels not in _ARRAY_MODES:
+        if mode:
+            raise ValueError(
+                f"an image of {channels} channels cannot become {mode}: "
+                "input_img_mode='' keeps all channels"
+            )
+        return pixels if input_range is None else to_eight_bits(pixels, input_range)
+    eight = np.ascontiguousarray(to_eight_bits(pixels, input_range))
+    image = Image.fromarray(eight[..., 0] if channels == 1 else eight)
+    return image.convert(mode) if mode and image.mode != mode else image
 
 
 def _read_without_pil(source: BinaryIO, error: OSError) -> Image.Image | NDArray[np.generic]:
@@ -128,9 +149,19 @@ def _read_without_pil(source: BinaryIO, error: OSError) -> Image.Image | NDArray
     start = source.read(6)
     source.seek(0)
     if start == _NPY:
-        return _from_array(np.load(source, allow_pickle=False))
+        array: NDArray[np.generic] = np.load(source, allow_pickle=False)
+        return array
+    if start.startswith(_ZIP):
+        with np.load(source, allow_pickle=False) as arrays:
+            if len(arrays.files) != 1:
+                raise ValueError(
+                    f"the file holds the arrays {', '.join(arrays.files) or 'none'}: an image is a "
+                    ".npz file of one array"
+                )
+            (array,) = arrays.values()
+            return array
     if start.startswith(_TIFF):
-        return _from_array(_read_tiff(source))
+        return _read_tiff(source)
     what = "of a format that PIL does not know, or no image" if start else "empty"
     raise UnidentifiedImageError(f"the file is {what}") from error
 

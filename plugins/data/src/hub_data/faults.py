@@ -1,15 +1,15 @@
 """What happens to samples that cannot be read: raise, substitute, or skip; counted in each case.
 
 Loader workers are processes, so each notes what it met in its own row of a table in shared memory;
-at the end of an epoch the rows of all workers, and of all ranks, become one report.
+at the end of an epoch the rows of all workers become one report, and those of all ranks on request.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar, get_args
 
 import torch
@@ -17,8 +17,13 @@ import torch.distributed
 from hub.errors import HubError
 from torch.utils.data import get_worker_info
 
+from hub_data.pixel_range import PixelRangeError
+from hub_data.readers.indexed import natural_key
+
 _logger = logging.getLogger(__name__)
 
+#: What is wrong with the code, the machine or a setting, not with a sample: never passed over.
+NOT_DAMAGE = (MemoryError, ImportError, PixelRangeError)
 OnError = Literal["substitute", "skip", "raise"]
 MAX_CONSECUTIVE = 10  # damaged samples in a row: by then it is the disk, or the code
 _ROWS = 129  # the main process and 128 workers
@@ -29,6 +34,10 @@ Sample = TypeVar("Sample")
 
 class DamagedSampleError(HubError):
     """A sample could not be read, and the policy does not, or no longer, pass over it."""
+
+
+class SkippedSampleError(DamagedSampleError):
+    """A sample could not be read and is to be left out of its batch."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +108,7 @@ class Faults:
 
         Args:
             index: the sample.
-            load: reads a sample; whatever it raises counts as damage, but for lack of memory and
-                of libraries.
+            load: reads a sample; whatever it raises counts as damage, but for `NOT_DAMAGE`.
             length: number of samples; the successor of the last is the first.
             name: index to name, for messages.
 
@@ -111,7 +119,8 @@ class Faults:
             current = (index + attempt) % length
             try:
                 sample = load(current)
-            except (MemoryError, ImportError):
+            except NOT_DAMAGE as error:
+                error.add_note(f"while {name(current)} was read")
                 raise
             except Exception as error:  # decoders raise whatever a damaged file provokes in them
                 self.note(current, error, name)
@@ -170,17 +179,14 @@ class Faults:
         """
         count, indices = int(self._table[:, 0].sum()), self._table[:, 1:]
         filled = torch.arange(_REMEMBERED) < self._table[:, :1]
-        seen = set(indices[filled].tolist())
+        seen = sorted(set(indices[filled].tolist()))
         self._table.zero_()
         self._in_a_row = 0
-        if gather and num_ranks() > 1:
-            answers: list[Any] = [None] * num_ranks()
-            torch.distributed.all_gather_object(answers, (count, seen))
-            count = sum(c for c, _ in answers)
-            seen = set().union(*(s for _, s in answers))
-        names = tuple(sample_name(index, name) for index in sorted(seen)) if name else ()
+        names = tuple(sample_name(index, name) for index in seen) if name else ()
         report = FaultReport(count, names, self.on_error, num_samples)
-        if count and (not gather or num_ranks() == 1 or torch.distributed.get_rank() == 0):
+        if gather:
+            report = over_ranks(report)
+        if report.count and (not gather or num_ranks() == 1 or torch.distributed.get_rank() == 0):
             _logger.warning("%s", report)
         return report
 
@@ -191,6 +197,22 @@ def sample_name(index: int, name: Callable[[int], str]) -> str:
         return name(index)
     except Exception:
         return f"sample {index}"
+
+
+def joined(reports: Sequence[FaultReport]) -> FaultReport:
+    """Return one report of several on one data set, or on parts of it."""
+    names = {name: None for report in reports for name in report.samples}
+    count = sum(report.count for report in reports)
+    return replace(reports[0], count=count, samples=tuple(sorted(names, key=natural_key)))
+
+
+def over_ranks(report: FaultReport) -> FaultReport:
+    """Return what happened on all ranks together, the same on each; all have to call it."""
+    if num_ranks() == 1:
+        return report
+    reports: list[Any] = [None] * num_ranks()
+    torch.distributed.all_gather_object(reports, report)
+    return joined(reports)
 
 
 def num_ranks() -> int:

@@ -18,7 +18,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from hub_data.config import as_channels
 from hub_data.draws import python_draws as random
+from hub_data.to_image import BandedImage
 
 if TYPE_CHECKING:
     from torchvision.transforms import InterpolationMode  # type: ignore[import-untyped]
@@ -251,19 +253,17 @@ class Normalize:
     """Subtract the mean and divide by the standard deviation, channel by channel.
 
     Args:
-        mean: one value per channel, of images in [0, 1].
-        std: one value per channel, of images in [0, 1].
+        mean: of images in [0, 1], one number or one per channel.
+        std: of images in [0, 1], one number or one per channel.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if len(self.mean) != len(self.std) or 0 in self.std:
-            raise ValueError(
-                f"mean={self.mean!r} and std={self.std!r}: give as many values in each, and no 0 "
-                "in std"
-            )
+        mean, std = mean_and_std(self.mean, self.std)
+        object.__setattr__(self, "mean", mean)
+        object.__setattr__(self, "std", std)
 
     def __call__(self, image: torch.Tensor) -> torch.Tensor:
         """Return the normalised (C, H, W) tensor; the given one is not changed."""
@@ -296,6 +296,25 @@ class Output:
         if self.keep_bytes:
             return [MaybePILToTensor()]
         return [MaybeToTensor(), Normalize(self.mean, self.std)]
+
+
+def mean_and_std(
+    mean: Any, std: Any, channels: int | None = None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and std as tuples, one number repeated to the number of channels.
+
+    Raises:
+        ValueError: they are no numbers, differ in length or from `channels`, or std has a 0.
+    """
+    means, stds = as_channels("mean", mean, channels), as_channels("std", std, channels)
+    most = max(len(means), len(stds))
+    if 1 in (len(means), len(stds)):
+        means, stds = as_channels("mean", means, most), as_channels("std", stds, most)
+    if len(means) != len(stds) or 0 in stds:
+        raise ValueError(
+            f"mean={means!r} and std={stds!r}: give as many values in each, and no 0 in std"
+        )
+    return means, stds
 
 
 def scale_bytes(values: torch.Tensor) -> torch.Tensor:
@@ -345,6 +364,15 @@ def crop_or_pad(
     if padding_mode not in PADDING_MODES:
         raise ValueError(
             f"unknown padding_mode {padding_mode!r}: choose from {', '.join(PADDING_MODES)}"
+        )
+    if isinstance(image, BandedImage):
+        fills = as_channels("fill", fill, len(image.bands))
+        window = (top, left, height, width)
+        return BandedImage(
+            [
+                crop_or_pad(band, *window, int(value), padding_mode)
+                for band, value in zip(image.bands, fills, strict=True)
+            ]
         )
     window = (left, top, left + width, top + height)
     after = max(0, top + height - image.height), max(0, left + width - image.width)
@@ -408,6 +436,6 @@ def require_pil(image: object) -> None:
     """
     if not isinstance(image, Image.Image):
         raise TypeError(
-            f"the transform takes PIL images and got {type(image).__name__}: convert it first, "
-            "PIL.Image.fromarray(array) or torchvision's to_pil_image(tensor)"
+            f"the step takes PIL images and got {type(image).__name__}: convert it first, "
+            "hub_data.ToImage()(image), as the transforms of create_transform do"
         )

@@ -12,6 +12,7 @@ from PIL import Image
 
 from hub_data.decode import decode_image
 from hub_data.extensions import IMAGE_EXTENSIONS
+from hub_data.pixel_range import Range
 from hub_data.readers.folder import images_of_folder
 from hub_data.readers.indexed import natural_key
 
@@ -52,11 +53,19 @@ def find_images(requests: Iterable[str | Path]) -> Iterator[Found]:
             yield from _files(path)
 
 
-def load_image(path: str | Path, in_chans: int = 3) -> Image.Image:
+def load_image(
+    path: str | Path, in_chans: int = 3, *, input_range: Range | None = None
+) -> Image.Image:
     """Read an image file, upright, in the mode of a network with `in_chans` input channels.
 
     The orientation that a camera noted (EXIF) is applied, so the network sees what viewers show.
-    Alpha is dropped, 16-bit values are scaled to 8 bits, of an animation the first frame is taken.
+    Alpha is dropped, of an animation the first frame is taken.
+
+    Args:
+        path: the file.
+        in_chans: 1 or 3.
+        input_range: the numbers that are black and white, where their type does not say it; see
+            `decode_image`.
 
     Returns:
         An image of mode L for one channel, RGB for three.
@@ -67,7 +76,7 @@ def load_image(path: str | Path, in_chans: int = 3) -> Image.Image:
     """
     if in_chans not in _MODES:
         raise ValueError(f"image files are read with 1 or 3 channels, not {in_chans}")
-    image = decode_image(path, _MODES[in_chans], upright=True)
+    image = decode_image(path, _MODES[in_chans], upright=True, input_range=input_range)
     assert isinstance(image, Image.Image)
     return image
 

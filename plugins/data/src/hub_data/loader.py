@@ -8,26 +8,29 @@ is a few numbers (`state_dict`), and a run that was resumed sees what it would h
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from hub_data.draws import mix
+from hub_data.faults import FaultReport, joined, over_ranks
 from hub_data.recipe import Batch, Request
 from hub_data.workers import LoaderError, Streaming, Workers
+from hub_data.wrapping import leaves
 
 
 class Passes:
     """What all loaders share: passes over a data set that count, and can be taken up again.
 
     Args:
-        dataset: for whom asks; the workers have it.
+        dataset: kept so that callers can read `loader.dataset`; the workers read it.
         sampler: has the epoch, where there is one.
         batch_size: samples per batch.
         seed: of everything that is drawn.
         collate_fn: may mix samples.
-        distributed: faults are counted over all ranks, which then all have to end their epochs.
+        distributed: `report_faults` counts over all ranks.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class Passes:
         self.rank: int = getattr(sampler, "rank", 0)
         self._epoch, self._position, self._begun = 0, 0, False
         self._told = getattr(sampler, "epoch", 0)
+        self._faults: FaultReport | None = None
 
     @property
     def epoch(self) -> int:
@@ -81,8 +85,23 @@ class Passes:
             yield batch
         self._epoch, self._position, self._begun = self._epoch + 1, 0, False
         self._tell(self._epoch)
-        if hasattr(self.dataset, "report_faults"):
-            self.dataset.report_faults(gather=self.distributed)
+        self._collect_faults()
+
+    def report_faults(self) -> FaultReport | None:
+        """Return what could not be read since the last call, on all ranks; None if nobody counts.
+
+        With `distributed=True` all ranks have to call it: a pass ends without waiting for others.
+        """
+        self._collect_faults()
+        report, self._faults = self._faults, None
+        return over_ranks(report) if report is not None and self.distributed else report
+
+    def _collect_faults(self) -> None:
+        counting = [leaf for leaf in leaves(self.dataset) if hasattr(leaf, "report_faults")]
+        reports = [leaf.report_faults(gather=False) for leaf in counting]
+        if reports:
+            before = [self._faults] if self._faults else []
+            self._faults = replace(joined(before + reports), num_samples=len(self.dataset))
 
     def state_dict(self) -> dict[str, Any]:
         """Return what `load_state_dict` needs to go on after the last batch that was handed out."""
@@ -139,16 +158,16 @@ class Loader(Passes):
     Each pass over the loader is an epoch; a pass that is left early counts too.
 
     Args:
-        dataset: for whom asks; the workers have it.
+        dataset: kept so that callers can read `loader.dataset`; the workers read it.
         sampler: the samples of an epoch, in order; `set_epoch` is called where it has one.
         batch_size: samples per batch.
         drop_last: leave out a last batch that is smaller.
         workers: make the batches.
         seed: of everything that is drawn.
-        collate_fn: for whom asks, and to switch its mixing; the workers have it.
+        collate_fn: kept to switch its mixing; the workers call it.
         batch_sampler: gives the samples of each batch; None for `batch_size` at a time.
         endless: begin the next epoch while the last batches of one are used.
-        distributed: faults are counted over all ranks, which then all have to end their epochs.
+        distributed: `report_faults` counts over all ranks.
     """
 
     def __init__(
@@ -230,11 +249,11 @@ class StreamLoader(Passes):
     """Batches of a data set that is read from its beginning; to go on in the middle reads it again.
 
     Args:
-        dataset: for whom asks.
+        dataset: kept so that callers can read `loader.dataset`.
         streaming: makes the batches.
         batch_size: samples per batch.
         seed: of everything that is drawn.
-        collate_fn: for whom asks, and to switch its mixing.
+        collate_fn: kept to switch its mixing.
         distributed: see `Loader`.
     """
 

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 from torch.utils.data import IterableDataset, default_collate
 from torch.utils.data.distributed import DistributedSampler
 
-from hub_data.backends import Backend, get_backend
+from hub_data.backends import get_backend
 from hub_data.collate import fast_collate
-from hub_data.config import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from hub_data.dataset import AugMixDataset, ImageDataset
+from hub_data.config import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, as_channels
+from hub_data.dataset import ImageDataset, IterableImageDataset
 from hub_data.fast.normalize import Normalizer
 from hub_data.loader import Loader, StreamLoader
 from hub_data.prefetch import PrefetchLoader, per_channel
 from hub_data.recipe import Recipe
-from hub_data.samplers import EpochSampler, OrderedDistributedSampler, RepeatAugSampler
+from hub_data.samplers import (
+    EpochSampler,
+    OrderedDistributedSampler,
+    RepeatAugSampler,
+    seed_of_rank_0,
+)
 from hub_data.scheduled import ScheduledBatchSampler, ScheduledTransformDataset
-from hub_data.transforms import create_transform
+from hub_data.transforms import create_transform, split_size
 from hub_data.workers import NoWorkers, Processes, Streaming, Threads, Workers, seeding
+from hub_data.wrapping import AugMixDataset, fitted, leaves
 
 WORKER_KINDS = ("auto", "threads", "processes")
 
@@ -49,8 +55,8 @@ def create_loader(  # noqa: D417 (what create_transform describes is not describ
     num_aug_repeats: int = 0,
     num_aug_splits: int = 0,
     interpolation: str = "bilinear",
-    mean: Sequence[float] = IMAGENET_DEFAULT_MEAN,
-    std: Sequence[float] = IMAGENET_DEFAULT_STD,
+    mean: float | Sequence[float] = IMAGENET_DEFAULT_MEAN,
+    std: float | Sequence[float] = IMAGENET_DEFAULT_STD,
     num_workers: int = 1,
     distributed: bool = False,
     crop_pct: float | None = None,
@@ -81,15 +87,18 @@ def create_loader(  # noqa: D417 (what create_transform describes is not describ
     seed: int | None = None,
     num_classes: int | None = None,
     memory_format: torch.memory_format = torch.contiguous_format,
+    input_range: Sequence[float] | None = None,
 ) -> PrefetchLoader | Loader | StreamLoader:
-    """Return a loader of batches (images, targets), and set the transform of `dataset`.
+    """Return a loader of batches (images, targets), transformed.
 
     The arguments up to `num_batches` are timm's; those that are not described here are those
     of `create_transform`. A pass over the loader is an epoch. `state_dict` and `load_state_dict`
     save its place and take it up again, exactly.
 
     Args:
-        dataset: of `create_dataset`, or any of torch whose `transform` can be set.
+        dataset: of `create_dataset`; or any of (image, target) samples, images of PIL, arrays
+            (H, W, C) or tensors (C, H, W), also in a `Subset` or `ConcatDataset`. It stays as it
+            is: the loader works on a shallow copy, `loader.dataset`, whose `transform` it sets.
         input_size: side in pixels, (height, width) or (channels, height, width).
         batch_size: samples per batch.
         is_training: draw an order and augmentations, leave out a last, smaller batch.
@@ -100,8 +109,9 @@ def create_loader(  # noqa: D417 (what create_transform describes is not describ
         re_split: leave the first of `num_aug_splits` (or 2) parts of a batch clean.
         num_aug_repeats: repeated augmentation, in distributed training.
         num_aug_splits: AugMix splits: `dataset` is an `AugMixDataset`.
-        mean: per channel, of images in [0, 1].
-        std: per channel, of images in [0, 1].
+        mean: of images in [0, 1], one number or one per channel; another number of values is
+            averaged.
+        std: of images in [0, 1], in the same form.
         num_workers: threads or processes that make batches; 0 for none.
         distributed: each rank gets its own part of the samples.
         collate_fn: makes a batch of samples, such as `FastCollateMixup`; None for a plain one.
@@ -127,9 +137,11 @@ def create_loader(  # noqa: D417 (what create_transform describes is not describ
         backend: "exact" or "fast"; None for exact in evaluation and fast in training.
         workers_as: "threads", "processes", or "auto": threads where data set, transform and
             collation are known to be safe in them.
-        seed: of order and augmentations; None draws one from torch's generator.
+        seed: of order and augmentations; None draws one from torch's generator. In distributed
+            training that of rank 0 holds for all.
         num_classes: labels have to be below; None for no check.
         memory_format: of batches from the prefetcher: `torch.channels_last` for networks in it.
+        input_range: see `create_transform`; images of `create_dataset` have their own.
 
     Raises:
         ValueError: an argument is out of range, or does not go with another.
@@ -138,26 +150,31 @@ def create_loader(  # noqa: D417 (what create_transform describes is not describ
     is_stream = isinstance(dataset, IterableDataset)
     _check(arguments, is_stream)
     chosen = get_backend(backend, is_training=is_training)
+    channels = _channels(input_size, mean)
+    for name in ("mean", "std"):
+        arguments[name] = per_channel(name, arguments[name], channels)
     transform = {name: arguments[name] for name in _OF_THE_TRANSFORM}
     transform["re_num_splits"] = (num_aug_splits or 2) if re_split else 0
-    _decode_by(dataset, chosen)
     if input_size_choices is None:
-        dataset.transform = create_transform(**transform, separate=num_aug_splits > 0)
+        made: Any = create_transform(**transform, separate=num_aug_splits > 0)
+        dataset = fitted(dataset, made, chosen.decode)
     else:
-        sizes = [_with_channels(size, len(mean)) for size in input_size_choices]
-        transforms: Any = [create_transform(**(transform | dict(input_size=s))) for s in sizes]
-        dataset.transform = None
-        arguments["dataset"] = dataset = ScheduledTransformDataset(dataset, transforms)
+        sizes = [_with_channels(size, channels) for size in input_size_choices]
+        made = [create_transform(**(transform | dict(input_size=s))) for s in sizes]
+        dataset = ScheduledTransformDataset(fitted(dataset, None, chosen.decode), made)
+    arguments["dataset"] = dataset
     if is_stream and hasattr(dataset, "set_loader_cfg"):
         dataset.set_loader_cfg(num_workers=num_workers)
     if seed is None:
         seed = int(torch.empty((), dtype=torch.int64).random_())
+    if distributed and is_training:
+        seed = seed_of_rank_0(seed)
     target = _Target(
         device=torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")),
         dtype=torch.float16 if fp16 else img_dtype,
-        mean=mean,
-        std=std,
-        channels=input_size[0] if _has_channels(input_size) else len(mean),
+        mean=arguments["mean"],
+        std=arguments["std"],
+        channels=channels,
         fused=chosen.fused,
         memory_format=memory_format,
     )
@@ -177,7 +194,8 @@ def create_loader(  # noqa: D417 (what create_transform describes is not describ
 _OF_THE_TRANSFORM = (
     "input_size is_training no_aug train_crop_mode scale ratio hflip vflip color_jitter "
     "color_jitter_prob grayscale_prob gaussian_blur_prob auto_augment interpolation mean std "
-    "re_prob re_mode re_count crop_pct crop_mode crop_border_pixels tf_preprocessing use_prefetcher"
+    "re_prob re_mode re_count crop_pct crop_mode crop_border_pixels tf_preprocessing "
+    "use_prefetcher input_range"
 ).split()
 
 
@@ -189,7 +207,7 @@ class _Target:
     dtype: torch.dtype
     mean: Sequence[float]
     std: Sequence[float]
-    channels: int
+    channels: int | None
     fused: bool
     memory_format: torch.memory_format
 
@@ -197,8 +215,7 @@ class _Target:
         """Return what normalises each image where it is made: on the CPU only."""
         if self.device.type != "cpu" or self.memory_format != torch.contiguous_format:
             return None
-        mean, std = (per_channel(values, self.channels) for values in (self.mean, self.std))
-        return Normalizer(mean, std, dtype=self.dtype, fused=self.fused)
+        return Normalizer(self.mean, self.std, dtype=self.dtype, fused=self.fused)
 
     def prefetch(self, loader: Loader | StreamLoader, **erasing: Any) -> PrefetchLoader:
         return PrefetchLoader(
@@ -300,8 +317,8 @@ def _sampler(arguments: Mapping[str, Any], seed: int) -> Any:
     if not is_training:
         return OrderedDistributedSampler(dataset)
     if repeats := arguments["num_aug_repeats"]:
-        return RepeatAugSampler(dataset, num_repeats=repeats)
-    return DistributedSampler(dataset)
+        return RepeatAugSampler(dataset, num_repeats=repeats, seed=seed % 2**31)
+    return DistributedSampler(dataset, seed=seed % 2**31)
 
 
 def _batch_sampler(sampler: Any, arguments: Mapping[str, Any]) -> ScheduledBatchSampler | None:
@@ -334,6 +351,14 @@ def _check(arguments: Mapping[str, Any], is_stream: bool) -> None:
             "num_aug_repeats shows a sample to several ranks at once: it needs distributed=True "
             "and a data set with access by index"
         )
+    if arguments["input_range"] is not None and any(
+        isinstance(leaf, ImageDataset | IterableImageDataset)
+        for leaf in leaves(arguments["dataset"])
+    ):
+        raise ValueError(
+            "input_range: the images of this data set are scaled when they are read; give it "
+            "there, create_dataset(..., input_range=...)"
+        )
     _check_choices(arguments, is_stream)
     splits = arguments["num_aug_splits"]
     if (splits > 0) != isinstance(arguments["dataset"], AugMixDataset):
@@ -360,37 +385,29 @@ def _check_choices(arguments: Mapping[str, Any], is_stream: bool) -> None:
         raise ValueError("input_size_choices needs a size, and a data set with access by index")
 
 
-def _with_channels(size: int | Sequence[int], channels: int) -> tuple[int, ...]:
-    """Return (channels, height, width) of a size."""
-    sides = (size, size) if isinstance(size, int) else tuple(size)
-    return sides if len(sides) == 3 else (channels, *sides)
+def _channels(input_size: Any, mean: Any) -> int | None:
+    """Return the channels of the images; None where neither argument says it."""
+    _, channels = split_size(input_size)
+    count = len(as_channels("mean", mean))
+    return channels or (count if count > 1 else None)
 
 
-def _decode_by(dataset: Any, backend: Backend) -> None:
-    """Let the data set, or that inside of it, open images by `backend`."""
-    while not hasattr(dataset, "decode"):
-        dataset = getattr(dataset, "dataset", None)
-        if dataset is None:
-            return  # of somebody else: it opens images itself
-    dataset.decode = backend.decode
+def _with_channels(size: int | Sequence[int], channels: int | None) -> tuple[int, ...]:
+    """Return (channels, height, width) of a size, where the channels are known."""
+    sides, own = split_size(size)
+    return sides if own is None and channels is None else (own or channels or 0, *sides)
 
 
 def is_thread_safe(dataset: Any) -> bool:
     """Return whether several threads may read the data set at once, as far as known."""
-    if type(dataset) in (AugMixDataset, ScheduledTransformDataset):
-        dataset = dataset.dataset
-    reader = getattr(dataset, "reader", None)
-    return type(dataset) is ImageDataset and bool(getattr(reader, "thread_safe", False))
+    return all(
+        type(leaf) is ImageDataset and getattr(leaf.reader, "thread_safe", False)
+        for leaf in leaves(dataset)
+    )
 
 
 def _draws_by_itself(dataset: Any, collate_fn: Any) -> bool:
     """Return whether all that is drawn for samples comes from `hub_data.draws`."""
-    if isinstance(dataset, ScheduledTransformDataset):
-        dataset = dataset.dataset
-    if type(dataset) not in (ImageDataset, AugMixDataset):
+    if any(type(leaf) is not ImageDataset for leaf in leaves(dataset)):
         return False
     return collate_fn is None or type(collate_fn).__module__.startswith("hub_data.")
-
-
-def _has_channels(input_size: int | Sequence[int]) -> TypeGuard[Sequence[int]]:
-    return isinstance(input_size, Sequence) and len(input_size) == 3

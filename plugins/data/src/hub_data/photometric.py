@@ -1,8 +1,9 @@
 """Random flips and changes of colour on PIL images.
 
 They draw from torch's generator and change values as torchvision's do, and are written here for the
-reason that `transforms` gives: importing torchvision costs seconds in each process. The blur is two
-passes of one dimension where torchvision makes one of two: single values may differ by one level.
+reason that `image_steps` gives: importing torchvision costs seconds in each process. The blur is
+two passes of one dimension where torchvision makes one of two: single values may differ by one
+level.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 from PIL import Image, ImageEnhance
 
 from hub_data.draws import torch_generator
+from hub_data.to_image import image_of
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ class GaussianBlur:
             padded = torch.nn.functional.pad(blurred, pads, mode="reflect")
             blurred = torch.nn.functional.conv2d(padded, kernel)
         result = blurred[:, 0].permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8).numpy()
-        return Image.fromarray(result.reshape(pixels.shape))
+        return image_of(result)
 
 
 def happens(p: float) -> bool:

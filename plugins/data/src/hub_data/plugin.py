@@ -117,6 +117,13 @@ def add_predict_arguments(parser: ArgumentParser) -> None:
         "--batch-size", type=positive, default=32, metavar="N", help="images at once (default 32)"
     )
     parser.add_argument(
+        "--input-range",
+        type=float,
+        nargs=2,
+        metavar=("BLACK", "WHITE"),
+        help="of images of other types than 8 bits, such as 0 4095",
+    )
+    parser.add_argument(
         "--optimize", action="store_true", help="run a faster copy of the model (hub.optimize)"
     )
     parser.add_argument("--json", action="store_true", help="one JSON document instead of lines")

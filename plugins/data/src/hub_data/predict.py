@@ -26,6 +26,7 @@ from hub_data.config import resolve_model_data_config
 from hub_data.image_steps import Compose
 from hub_data.images import Found, find_images, load_image
 from hub_data.labels import label_names
+from hub_data.pixel_range import Range
 from hub_data.preprocessing import with_channels
 from hub_data.transforms import create_transform
 
@@ -75,12 +76,21 @@ class Classifier:
         model: name for `hub.create_model`.
         device: where to run; None for an accelerator if there is one.
         optimize: run a copy made by `hub.optimize`, for batches of this many images.
+        input_range: see `load_image`.
 
     Raises:
         HubError: there is no such model or device, or the model has no classifier.
     """
 
-    def __init__(self, model: str, *, device: str | None = None, optimize: int = 0) -> None:
+    def __init__(
+        self,
+        model: str,
+        *,
+        device: str | None = None,
+        optimize: int = 0,
+        input_range: Range | None = None,
+    ) -> None:
+        self.input_range = input_range
         self.device = _available_device(device)
         self.model = hub.create_model(model, pretrained=True).eval().to(self.device)
         if getattr(self.model, "num_classes", None) == 0:
@@ -99,7 +109,8 @@ class Classifier:
     def prepare(self, path: str) -> torch.Tensor | str:
         """Return the image as (C, H, W), or why it cannot be read."""
         try:
-            return self.transform(load_image(path, self.in_chans))
+            image = load_image(path, self.in_chans, input_range=self.input_range)
+            return self.transform(image)
         except Exception as error:  # PIL raises whatever a damaged file provokes in its decoders
             reason = str(error) or type(error).__name__
             return "not a readable image: " + " ".join(reason.split())
@@ -175,7 +186,9 @@ def _results(files: Sequence[Found], args: Namespace) -> Iterable[Result]:
     if all(file.problem for file in files):  # no model is loaded for nothing
         return [Result(file.path, error=file.problem) for file in files]
     batch = min(args.batch_size, len(files)) if args.optimize else 0
-    classifier = Classifier(args.model, device=args.device, optimize=batch)
+    classifier = Classifier(
+        args.model, device=args.device, optimize=batch, input_range=args.input_range
+    )
     if args.optimize:
         tqdm.write(f"hub: {classifier.model.optimization}", file=sys.stderr)
     results = classifier.answer(files, topk=args.topk, batch_size=args.batch_size)

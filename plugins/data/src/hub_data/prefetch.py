@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from hub_data.config import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from hub_data.config import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, as_channels
 from hub_data.draws import mix, seeded
 from hub_data.erasing import RandomErasing
 from hub_data.fast.normalize import Normalizer
@@ -26,9 +26,9 @@ class PrefetchLoader:
 
     Args:
         loader: gives (images, targets); images of 8 bits, or already normalised by it.
-        mean: per channel, of images in [0, 1].
-        std: per channel, of images in [0, 1].
-        channels: of the images; another number of values in mean and std is averaged.
+        mean: of images in [0, 1], one number or one per channel.
+        std: of images in [0, 1], one number or one per channel.
+        channels: of the images, None for any; another number of values in mean and std is averaged.
         device: where to.
         img_dtype: of the images then.
         fp16: the same as `img_dtype=torch.float16`.
@@ -43,9 +43,9 @@ class PrefetchLoader:
     def __init__(
         self,
         loader: Iterable[Any],
-        mean: Sequence[float] = IMAGENET_DEFAULT_MEAN,
-        std: Sequence[float] = IMAGENET_DEFAULT_STD,
-        channels: int = 3,
+        mean: float | Sequence[float] = IMAGENET_DEFAULT_MEAN,
+        std: float | Sequence[float] = IMAGENET_DEFAULT_STD,
+        channels: int | None = 3,
         device: torch.device | str = "cuda",
         img_dtype: torch.dtype | None = None,
         fp16: bool = False,
@@ -61,8 +61,8 @@ class PrefetchLoader:
         self.device = torch.device(device)
         self.img_dtype = torch.float16 if fp16 else img_dtype or torch.float32
         self.normalizer = Normalizer(
-            per_channel(mean, channels),
-            per_channel(std, channels),
+            per_channel("mean", mean, channels),
+            per_channel("std", std, channels),
             dtype=self.img_dtype,
             fused=fused,
             device=self.device,
@@ -183,17 +183,23 @@ class _Nothing:
     def __exit__(self, *_: object) -> None: ...
 
 
-def per_channel(values: Sequence[float] | float, channels: int) -> tuple[float, ...]:
-    """Return a value per channel; another number of values is averaged, with a warning."""
-    values = (values,) if isinstance(values, int | float) else tuple(values)
-    if len(values) == channels:
-        return values
-    average = sum(values) / len(values)
-    if len(values) > 1:
-        _logger.warning(
-            "mean or std has %d values for %d channels: their average %.4g serves for all",
-            len(values),
-            channels,
-            average,
-        )
+def per_channel(name: str, values: Any, channels: int | None) -> tuple[float, ...]:
+    """Return a value per channel; another number of values is averaged, with a warning.
+
+    Args:
+        name: of the argument.
+        values: one number, or several.
+        channels: of the images; None where that is not known.
+    """
+    given = as_channels(name, values)
+    if channels is None or len(given) in (1, channels):
+        return as_channels(name, given, channels)
+    average = sum(given) / len(given)
+    _logger.warning(
+        "%s has %d values for %d channels: their average %.4g serves for all",
+        name,
+        len(given),
+        channels,
+        average,
+    )
     return (average,) * channels

@@ -142,7 +142,14 @@ def _normalize(step: Any) -> list[dict[str, Any]]:
     return [{"op": "normalize", "mean": list(step.mean), "std": list(step.std)}]
 
 
+def _to_image(step: Any) -> list[dict[str, Any]]:
+    if step.input_range is not None:
+        raise ValueError(f"{step!r} scales values: it has no specification, which is for 8 bits")
+    return []
+
+
 _STEPS: Mapping[str, Callable[[Any], list[dict[str, Any]]]] = {
+    "ToImage": _to_image,
     "TrimBorder": lambda step: [{"op": "trim_border", "pixels": step.border_size}],
     "Resize": _resize,
     "ResizeKeepRatio": _resize_keep_ratio,

@@ -23,7 +23,7 @@ from hub_data.draws import mix, seeded
 from hub_data.fast.buffers import BufferPool
 from hub_data.fast.decode import as_array
 from hub_data.fast.normalize import Normalizer
-from hub_data.faults import DamagedSampleError
+from hub_data.faults import SkippedSampleError
 from hub_data.image_steps import Compose, MaybePILToTensor
 
 Collate = Callable[[Sequence[Any]], Any]
@@ -224,16 +224,10 @@ class Job:
         recipe = self.recipe
         if not recipe.own_draws:
             _seed_everything(mix(self.request.seed, row), recipe.seed_numpy)
-        dataset = recipe.dataset
         try:
-            if not hasattr(dataset, "__getitems__"):
-                return dataset[index]
-            (sample,) = dataset.__getitems__([index])
-        except DamagedSampleError:
-            if _policy(dataset) != "skip":
-                raise
+            return recipe.dataset[index]
+        except SkippedSampleError:
             return None
-        return sample
 
     def _collated(self, kept: Sequence[Any]) -> Batch:
         collate: Any = self.recipe.collate_fn
@@ -253,12 +247,6 @@ def _ends_in_bytes(transform: Any) -> bool:
         and bool(transform.transforms)
         and isinstance(transform.transforms[-1], MaybePILToTensor)
     )
-
-
-def _policy(dataset: Any) -> str | None:
-    while not hasattr(dataset, "faults") and hasattr(dataset, "dataset"):
-        dataset = dataset.dataset
-    return getattr(getattr(dataset, "faults", None), "on_error", None)
 
 
 def _check_labels(targets: Any, num_classes: int | None, request: Request) -> None:

@@ -155,3 +155,10 @@ def _place(num_replicas: int | None, rank: int | None) -> tuple[int, int]:
     if not 0 <= rank < num_replicas:
         raise ValueError(f"rank={rank} of num_replicas={num_replicas}: ranks count from 0")
     return num_replicas, rank
+
+
+def seed_of_rank_0(seed: int) -> int:
+    """Return the seed of rank 0, so that all ranks share out one order; all have to call it."""
+    agreed = [seed]
+    torch.distributed.broadcast_object_list(agreed)
+    return agreed[0]

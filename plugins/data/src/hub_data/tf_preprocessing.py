@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 
 from hub_data.draws import python_draws as random
+from hub_data.to_image import ToImage
 
 _CROP_PADDING = 32
 _AREA = (0.08, 1.0)
@@ -61,6 +62,8 @@ class TfPreprocessTransform:
         if isinstance(image, bytes):
             with Image.open(io.BytesIO(image)) as file:
                 image = file.convert("RGB")
+        elif not isinstance(image, Image.Image):
+            image = ToImage(channels=3)(image)
         top, left, height, width = self._part(image.height, image.width)
         part = np.asarray(image.crop((left, top, left + width, top + height)).convert("RGB"))
         pixels = resize(part, self.size, self.size, self.interpolation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,9 +28,13 @@ from hub_data.photometric import (
 )
 from hub_data.rand_augment import rand_augment_transform
 from hub_data.random_crops import RandomCropOrPad, RandomResizedCropAndInterpolation
+from hub_data.to_image import ToImage
+
+_logger = logging.getLogger(__name__)
 
 Step = Callable[[Any], Any]
 CROP_MODES = ("rrc", "rkrc", "rkrr")
+_COLORS = (1, 3)  # channels that are grey or colours
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,10 +90,22 @@ class Augment:
     gaussian_blur_prob: float
     force_color_jitter: bool = False
 
-    def steps(self, size: tuple[int, int], interpolation: str, mean: Sequence[float]) -> list[Step]:
-        """Return the policy, then jitter, grey and blur."""
+    def steps(
+        self,
+        size: tuple[int, int],
+        interpolation: str,
+        mean: Sequence[float],
+        channels: int | None,
+    ) -> list[Step]:
+        """Return the policy, then jitter, grey and blur.
+
+        Raises:
+            ValueError: a step on colours was asked for and there are other channels.
+        """
         steps: list[Step] = []
         policy = self.auto_augment or ""
+        if channels not in (None, *_COLORS):
+            return self._without_colors(channels)
         if policy:
             steps.append(augment_policy(policy, size, interpolation, mean))
         # A policy changes colours itself, but for the three operations of DeiT III.
@@ -96,9 +113,24 @@ class Augment:
             steps += self._jitter()
         if self.grayscale_prob:
             steps.append(RandomGrayscale(self.grayscale_prob))
-        if self.gaussian_blur_prob:
-            steps.append(RandomApply(GaussianBlur(), self.gaussian_blur_prob))
-        return steps
+        return steps + self._blur()
+
+    def _without_colors(self, channels: int) -> list[Step]:
+        for name in ("auto_augment", "grayscale_prob", "color_jitter_prob"):
+            if given := getattr(self, name):
+                raise ValueError(
+                    f"{name}={given!r} changes colours, of 1 or 3 channels, and input_size or mean "
+                    f"is for {channels}: leave it out"
+                )
+        if self._jitter():
+            _logger.warning(
+                "color_jitter is left out: it changes colours, not %d channels", channels
+            )
+        return self._blur()
+
+    def _blur(self) -> list[Step]:
+        prob = self.gaussian_blur_prob
+        return [RandomApply(GaussianBlur(), prob)] if prob else []
 
     def _jitter(self) -> list[Step]:
         amounts = self.color_jitter
@@ -166,6 +198,8 @@ def augment_policy(
 def training_stages(
     size: tuple[int, int],
     *,
+    entry: ToImage,
+    channels: int | None,
     crop: Crop,
     augment: Augment,
     erase: Erase,
@@ -175,8 +209,8 @@ def training_stages(
     """Return the steps of the three stages; see `create_transform`."""
     erasing = [] if output.keep_bytes else erase.steps()
     return (
-        crop.steps(size, interpolation),
-        augment.steps(size, interpolation, output.mean),
+        [entry, *crop.steps(size, interpolation)],
+        augment.steps(size, interpolation, output.mean, channels),
         [*output.steps(), *erasing],
     )
 

@@ -1,7 +1,8 @@
-"""`create_transform`: from a PIL image to the input of a network.
+"""`create_transform`: from an image to the input of a network.
 
-Differences from timm: images must be PIL images; unknown names and impossible sizes raise;
-`tf_preprocessing` needs no TensorFlow and holds without a prefetching loader too.
+Differences from timm: arrays and tensors of any number of channels are images too; unknown names
+and impossible sizes raise; `tf_preprocessing` needs no TensorFlow and holds without a prefetching
+loader too.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from hub_data.config import (
     DEFAULT_CROP_PCT,
     IMAGENET_DEFAULT_MEAN,
     IMAGENET_DEFAULT_STD,
+    as_channels,
+    as_whole_numbers,
 )
 from hub_data.image_steps import (
     CenterCropOrPad,
@@ -23,9 +26,12 @@ from hub_data.image_steps import (
     Resize,
     ResizeKeepRatio,
     TrimBorder,
+    mean_and_std,
     scale_bytes,
     str_to_pil_interp,
 )
+from hub_data.pixel_range import as_range
+from hub_data.to_image import ToImage
 
 CROP_MODES = ("center", "squash", "border")
 
@@ -45,8 +51,8 @@ def create_transform(
     gaussian_blur_prob: float = 0.0,
     auto_augment: str | None = None,
     interpolation: str = "bilinear",
-    mean: Sequence[float] = IMAGENET_DEFAULT_MEAN,
-    std: Sequence[float] = IMAGENET_DEFAULT_STD,
+    mean: float | Sequence[float] = IMAGENET_DEFAULT_MEAN,
+    std: float | Sequence[float] = IMAGENET_DEFAULT_STD,
     re_prob: float = 0.0,
     re_mode: str = "const",
     re_count: int = 1,
@@ -64,8 +70,10 @@ def create_transform(
     patchify: bool = False,
     patchify_channels_last: bool = True,
     patchify_flatten: bool = True,
+    *,
+    input_range: Sequence[float] | None = None,
 ) -> Compose | tuple[Compose, Compose, Compose]:
-    """Return what turns a PIL image into the input of a network: `create_transform(**config)`.
+    """Return what turns an image into the input of a network: `create_transform(**config)`.
 
     For evaluation the image is resized so that `input_size` is `crop_pct` of it, the centre is cut
     out, and its values are normalised. For training a random part is cut out, flipped, augmented,
@@ -91,8 +99,8 @@ def create_transform(
             `augmix` and `auto_augment` of this package.
         interpolation: resize filter: nearest, bilinear, bicubic, box, hamming, lanczos; "random"
             in training draws bilinear or bicubic.
-        mean: mean per channel of images in [0, 1].
-        std: standard deviation per channel of images in [0, 1].
+        mean: mean of images in [0, 1], one number or one per channel.
+        std: standard deviation, in the same form.
         re_prob: probability of random erasing; with `use_prefetcher` the loader erases.
         re_mode: fill of what is erased: const, rand, pixel; see `RandomErasing`.
         re_count: most rectangles erased in an image.
@@ -114,11 +122,13 @@ def create_transform(
         patchify: see `naflex`.
         patchify_channels_last: see `naflex`.
         patchify_flatten: see `naflex`.
+        input_range: the numbers that are black and white in images that are no 8-bit ones, where
+            their type does not say it; see `hub_data.decode_image`.
 
     Returns:
         A callable with the list `.transforms`, three of them if `separate`; it takes an image of
-        any size whose mode matches `mean` (RGB for 3 values, L for 1) and returns (C, H, W)
-        float32, or uint8.
+        PIL, an array (H, W) or (H, W, C) or a tensor (C, H, W), of any size and of the channels
+        that `input_size` or `mean` names, and returns (C, H, W) float32, or uint8.
 
     Raises:
         ValueError: an argument is out of range, or does not go with another.
@@ -130,25 +140,33 @@ def create_transform(
             "separate=True splits the augmentation of training: pass is_training=True, and neither "
             "no_aug nor tf_preprocessing"
         )
-    size = _image_size(input_size)
-    output = Output(tuple(mean), tuple(std), use_prefetcher or not normalize)
+    size, channels = split_size(input_size)
+    output = Output(*mean_and_std(mean, std), use_prefetcher or not normalize)
+    entry = ToImage(_expected_channels(channels, output), as_range(input_range))
     if tf_preprocessing:
         from hub_data.tf_preprocessing import TfPreprocessTransform
 
+        if channels not in (None, 3) or input_range is not None:
+            raise ValueError(
+                "tf_preprocessing takes 8-bit images of 3 channels, as TensorFlow's code does: "
+                f"input_size has {channels}, input_range is {input_range}; leave it out"
+            )
         ported = TfPreprocessTransform(is_training, size[0], interpolation)
         scaled = [] if output.keep_bytes else [scale_bytes]
         return Compose([ported, *scaled, *output.steps()])
     if not is_training:
         border = [TrimBorder(crop_border_pixels)] if crop_border_pixels else []
         crop = _evaluation_crop(size, crop_pct, crop_mode, interpolation, output.mean)
-        return Compose([*border, *crop, *output.steps()])
+        return Compose([entry, *border, *crop, *output.steps()])
     from hub_data import training_transforms as training
 
     if no_aug:
-        side = input_size if isinstance(input_size, int) else size
-        return Compose(training.plain_steps(side, interpolation, output))
+        side = size[0] if len(as_whole_numbers(input_size)) == 1 else size
+        return Compose([entry, *training.plain_steps(side, interpolation, output)])
     stages = training.training_stages(
         size,
+        entry=entry,
+        channels=channels or entry.channels,
         crop=training.Crop(
             train_crop_mode=train_crop_mode, scale=scale, ratio=ratio, hflip=hflip, vflip=vflip
         ),
@@ -213,12 +231,30 @@ def _resize_step(
     return ResizeKeepRatio((height, width), 0.0, interpolation)
 
 
-def _image_size(input_size: int | Sequence[int]) -> tuple[int, int]:
-    """Return (height, width) of what `create_transform` accepts as `input_size`."""
-    sizes = tuple(input_size) if isinstance(input_size, Sequence) else (input_size,) * 2
-    if len(sizes) not in (2, 3) or min(sizes) < 1:
+def _expected_channels(channels: int | None, output: Output) -> int | None:
+    """Return the channels that images have to have; None where any number is right.
+
+    One number for `mean` serves images of any number, whatever `input_size` says, as in timm.
+
+    Raises:
+        ValueError: `mean` is not for that number.
+    """
+    if len(output.mean) == 1:
+        return 1 if channels == 1 else None
+    return channels if output.keep_bytes else len(as_channels("mean", output.mean, channels))
+
+
+def split_size(input_size: Any) -> tuple[tuple[int, int], int | None]:
+    """Return (height, width) and channels, where it has them, of an `input_size`.
+
+    Raises:
+        ValueError: it is neither a side, nor (height, width), nor (channels, height, width).
+    """
+    sizes = as_whole_numbers(input_size)
+    given = sizes * 2 if len(sizes) == 1 and not hasattr(input_size, "__len__") else sizes
+    if len(given) not in (2, 3) or min(given) < 1:
         raise ValueError(
             f"input_size={input_size!r}: give a side, (height, width) or "
             "(channels, height, width), in pixels"
         )
-    return int(sizes[-2]), int(sizes[-1])
+    return (given[-2], given[-1]), given[0] if len(given) == 3 else None

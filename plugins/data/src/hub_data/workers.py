@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import current_process
 from threading import Barrier
 from typing import Any, Protocol
 
@@ -164,7 +165,7 @@ class Processes:
     def run(self, requests: Iterable[Request]) -> Iterator[Batch]:
         """Yield a batch for each request."""
         self._requests.current = requests
-        yield from report_lost_workers(iter(self._loader))
+        yield from batches_of(self._loader)
 
     def close(self) -> None:
         """End the processes."""
@@ -206,7 +207,7 @@ class Streaming:
     def epoch(self, epoch: int, skip: int, seed: int) -> Iterator[Batch]:
         """Yield the batches of an epoch, but for the first ones; those are made and left."""
         self._dataset.set_epoch(epoch, seed)
-        for number, batch in enumerate(report_lost_workers(iter(self._loader))):
+        for number, batch in enumerate(batches_of(self._loader)):
             self._collate.follow()
             if number >= skip:
                 yield batch
@@ -267,12 +268,19 @@ class _Switched:
         return self.collate_fn(samples)
 
 
-def report_lost_workers(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """Yield `batches`; where a worker process is gone, say what may have happened.
+def batches_of(loader: DataLoader[Any]) -> Iterator[Batch]:
+    """Yield the batches of an epoch that worker processes make, or none of them.
 
     Raises:
-        LoaderError: a worker process ended.
+        LoaderError: a worker process ended, or this process may not start any.
     """
+    if loader.num_workers and current_process().daemon:
+        raise LoaderError(
+            f"{current_process().name} is a daemonic process, as those of Celery are, and may not "
+            f"start num_workers={loader.num_workers} processes: create the loader with "
+            "workers_as='threads' or num_workers=0"
+        )
+    batches = iter(loader)
     while True:
         try:
             batch = next(batches)

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from hub_data.image_steps import mean_and_std
+
 
 class Normalizer:
     """Turn values of 0 to 255 into `(value - 255 * mean) / (255 * std)`.
 
     Args:
-        mean: one value per channel, of images in [0, 1].
-        std: one value per channel, of images in [0, 1].
+        mean: of images in [0, 1], one number or one per channel.
+        std: of images in [0, 1], one number or one per channel.
         dtype: of the result.
         fused: a multiplication and an addition (the last bit may differ), instead of a subtraction
             and a division (three times slower; to the bit what timm's loader gives).
@@ -22,19 +24,15 @@ class Normalizer:
 
     def __init__(
         self,
-        mean: Sequence[float],
-        std: Sequence[float],
+        mean: float | Sequence[float],
+        std: float | Sequence[float],
         *,
         dtype: torch.dtype = torch.float32,
         fused: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
-        if len(mean) != len(std) or 0 in std:
-            raise ValueError(
-                f"mean={tuple(mean)} and std={tuple(std)}: give as many values in each, and no 0 "
-                "in std"
-            )
-        self.mean, self.std, self.dtype, self.fused = tuple(mean), tuple(std), dtype, fused
+        self.mean, self.std = mean_and_std(mean, std)
+        self.dtype, self.fused = dtype, fused
         exact = torch.tensor([self.mean, self.std], dtype=torch.float64) * 255
         subtract, divide = exact.to(device=device, dtype=dtype)[:, :, None, None]  # 2x (C, 1, 1)
         self._subtract, self._divide = subtract, divide
@@ -47,7 +45,11 @@ class Normalizer:
         Args:
             pixels: (H, W, C) uint8.
             out: (C, H, W) of `dtype`, on the CPU.
+
+        Raises:
+            ValueError: there are other channels.
         """
+        self._require(pixels.shape[2])
         out.copy_(torch.from_numpy(pixels).permute(2, 0, 1))  # (H, W, C) -> (C, H, W)
         self._inplace(out)
 
@@ -57,10 +59,22 @@ class Normalizer:
         Args:
             pixels: (B, C, H, W), uint8 of any strides.
             out: where to write to; new memory if None.
+
+        Raises:
+            ValueError: there are other channels.
         """
+        self._require(pixels.shape[1])
         if out is None:
             out = torch.empty(pixels.shape, dtype=self.dtype, device=pixels.device)
         return self._inplace(out.copy_(pixels, non_blocking=True))
+
+    def _require(self, channels: int) -> None:
+        if len(self.mean) not in (1, channels):
+            raise ValueError(
+                f"the images have {channels} channels, mean and std of the loader have "
+                f"{len(self.mean)} values: give input_size=({channels}, height, width), mean and "
+                "std for them, or read the images with another input_img_mode, such as 'RGB'"
+            )
 
     def _inplace(self, values: torch.Tensor) -> torch.Tensor:
         if self.fused:
