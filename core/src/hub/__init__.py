@@ -22,6 +22,7 @@ from hub.errors import (
     HubError,
     HubWarning,
     MissingPluginError,
+    ModelNameError,
     OptimizationError,
     PluginError,
     UnknownModelError,
@@ -29,7 +30,7 @@ from hub.errors import (
 )
 from hub.family import Family, Weights
 from hub.hookspecs import BuildRequest, Command, Source, hookimpl, hookspec
-from hub.names import get_arch_name, parse_model_name, safe_model_name, split_model_name_tag
+from hub.names import get_arch_name, safe_model_name, split_model_name_tag
 from hub.registry import (
     get_arch_pretrained_cfgs,
     get_deprecated_models,
@@ -42,6 +43,7 @@ from hub.registry import (
     list_modules,
     list_pretrained,
     model_entrypoint,
+    parse_model_name,
     refresh,
     register_model,
 )
@@ -114,6 +116,7 @@ __all__ = [
     "HubError",
     "HubWarning",
     "MissingPluginError",
+    "ModelNameError",
     "OptimizationError",
     "PluginError",
     "PretrainedCfg",
