@@ -47,8 +47,10 @@ def as_table(hook: str, answer: Any) -> dict[str, Any]:
         dict(answer) if kind is str else {getattr(c, "name", None): c for c in answer}
     )
     for name, thing in table.items():
-        if not isinstance(name, str) or not isinstance(thing, kind):
-            raise PluginError(f"{hook} offers {described(thing)}, not a {kind.__name__}, by name")
+        if not isinstance(thing, kind):
+            raise PluginError(f"{hook} offers {described(thing)}, not a {kind.__name__}")
+        if not isinstance(name, str):
+            raise PluginError(f"{hook} offers something as {name!r}, and a name is a str")
         if isinstance(thing, str) and not _REFERENCE.fullmatch(thing):
             raise PluginError(f"{hook} offers {name!r} as {thing!r}: write 'package.module:name'")
     return {normal_scheme(n): t for n, t in table.items()} if hook == "hub_sources" else table

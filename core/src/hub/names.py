@@ -7,7 +7,7 @@ import re
 from typing import NamedTuple
 
 _SOURCE = re.compile(r"([A-Za-z][A-Za-z0-9_\-]+):(.*)", re.DOTALL)  # "C:" is a drive
-_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.\-]*/[\w.\-]+")
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.\-]*/[\w.\-]+(@.+)?")
 _PATH = re.compile(r"[./~].*|[A-Za-z]:.*|.*\\.*|.*/|.*/.*/.*", re.DOTALL)
 _WEIGHTS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".npz", ".tar", ".pkl", ".h5")
 
@@ -71,7 +71,7 @@ def other_reading(name: str) -> str:
     folder = f"For a folder write 'local-dir:{name}'"
     if _REPOSITORY.fullmatch(name):
         return f"{folder}, for a repository on the Hugging Face Hub write 'hf_hub:{name}'"
-    return folder if is_path(name) or os.path.isdir(name) else ""
+    return folder if "/" in name or is_path(name) or os.path.isdir(name) else ""
 
 
 def is_path(name: str) -> bool:

@@ -230,6 +230,8 @@ class Registry:
             others = [f"{c.plugin}/{name}" for c in self.claims.get(name, [])]
             return self._absent(name, official, others)
         here = [n for n, c in self.claims.items() if parts.plugin in ("", *(a.plugin for a in c))]
+        if not model_name.strip():
+            return ModelNameError("the name of a model is empty; write one, such as 'resnet50'")
         where = f"plugin {parts.plugin} has no model" if parts.plugin else "unknown model"
         text = (
             f"{where} {name!r}{did_you_mean(name, here)} "
