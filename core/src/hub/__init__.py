@@ -163,7 +163,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    from hub.registry import plugin_attribute
+    from hub.attributes import plugin_attribute
 
     if name == "__version__":
         return version("hub-core")

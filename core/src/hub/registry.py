@@ -5,7 +5,6 @@ from __future__ import annotations
 import fnmatch
 import functools
 import importlib
-import importlib.util
 import os
 import re
 import sys
@@ -206,7 +205,7 @@ class Registry:
         """Return the error for a path or a repository that stands where a name is due."""
         text = f"{model_name!r} is no name of a model"
         plugin = ModelName.parse(model_name).plugin
-        if re.fullmatch(r"[\w\-]+", plugin):
+        if re.fullmatch(r"[\w\-]+", plugin) and not self.knows_plugin(plugin):
             installed = ", ".join(self.host.plugins) or "none"
             near = did_you_mean(plugin, self.host.plugins)
             text += f": there is no plugin {plugin!r}{near} Installed: {installed}"
@@ -232,6 +231,10 @@ class Registry:
         here = [n for n, c in self.claims.items() if parts.plugin in ("", *(a.plugin for a in c))]
         if not model_name.strip():
             return ModelNameError("the name of a model is empty; write one, such as 'resnet50'")
+        is_name = parts.plugin and not os.path.exists(model_name)
+        reading = "" if is_name else other_reading(model_name)
+        if reading and not os.path.isdir(model_name):
+            return self.misread(model_name)
         where = f"plugin {parts.plugin} has no model" if parts.plugin else "unknown model"
         text = (
             f"{where} {name!r}{did_you_mean(name, here)} "
@@ -241,8 +244,7 @@ class Registry:
         if broken and not parts.plugin:
             names = ", ".join(map(str, broken))
             text = f"{text}. It may be in {names}, which could not be loaded"
-        is_name = parts.plugin and not os.path.exists(model_name)
-        error = _unknown_error(text, "" if is_name else other_reading(model_name))
+        error = _unknown_error(text, reading)
         if broken and not parts.plugin:
             error.__cause__ = broken[0].error
         return error
@@ -266,25 +268,6 @@ def load_object(reference: str) -> Any:
         return functools.reduce(getattr, name.split("."), found)
     except AttributeError:
         raise PluginError(f"{reference!r}: module {module} has no {name!r}") from None
-
-
-def plugin_attribute(name: str) -> Any:
-    """Return what a plugin offers as `hub.name`.
-
-    Raises:
-        AttributeError: none does; the message says which plugin would.
-    """
-    missing = AttributeError(f"module 'hub' has no attribute {name!r}")
-    is_module = not name.startswith("_") and importlib.util.find_spec(f"hub.{name}") is not None
-    if name.startswith("_") or is_module or plugins.is_loading():
-        raise missing
-    offered = plugins.host().table("hub_attributes")
-    if name in offered:
-        return load_object(offered[name])
-    for plugin, entry in plugins.known().items():
-        if name in entry["attributes"]:
-            raise AttributeError(f"hub.{name} is in {plugins.host().absence(plugin)}")
-    raise missing
 
 
 def _entrypoint(family: Family, name: str, tags: Mapping[str, Weights]) -> Callable[..., nn.Module]:
