@@ -49,6 +49,8 @@ from hub.registry import (
 )
 
 if TYPE_CHECKING:
+    from hub_data.preprocessing import preprocessing as preprocessing  # and all of known.json
+
     from hub.backbone import Backbone
     from hub.builder import build_model_with_cfg, resolve_pretrained_cfg
     from hub.features import FeatureInfo
@@ -70,6 +72,8 @@ if TYPE_CHECKING:
         FeatureHookNet,
         FeatureListNet,
     )
+
+    __version__: str
 
 #: timm's name of `Weights`.
 PretrainedCfg = Weights
@@ -162,14 +166,16 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    from hub.attributes import plugin_attribute
+if not TYPE_CHECKING:  # a checker is to know every name, and to find those that are not there
 
-    if name == "__version__":
-        return version("hub-core")
-    if name in _LAZY:
-        return getattr(importlib.import_module(f"hub.{_LAZY[name]}"), name)
-    return plugin_attribute(name)
+    def __getattr__(name: str) -> Any:
+        from hub.attributes import plugin_attribute
+
+        if name == "__version__":
+            return version("hub-core")
+        if name in _LAZY:
+            return getattr(importlib.import_module(f"hub.{_LAZY[name]}"), name)
+        return plugin_attribute(name)
 
 
 def __dir__() -> list[str]:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from hub import plugins, registry
 from hub.answers import check_network
@@ -18,9 +18,51 @@ from hub.suggest import did_you_mean
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+    from torch import Tensor, nn
+
+    from hub.backbone import Backbone
+    from hub.wrappers import FeatureGetterNet, FeatureGraphNet, FeatureHookNet
 
 
+@overload
+def create_model(
+    model_name: str,
+    pretrained: bool = False,
+    pretrained_cfg: Weights | Mapping[str, Any] | str | None = None,
+    pretrained_cfg_overlay: Mapping[str, Any] | None = None,
+    checkpoint_path: str | Path | None = None,
+    cache_dir: str | Path | None = None,
+    scriptable: bool | None = None,
+    exportable: bool | None = None,
+    no_jit: bool | None = None,
+    *,
+    features_only: Literal[False] = False,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    **kwargs: Any,
+) -> Backbone: ...
+@overload
+def create_model(
+    model_name: str,
+    pretrained: bool = False,
+    *,
+    features_only: Literal[True],
+    feature_cls: Literal["list"] = "list",
+    **kwargs: Any,
+) -> Backbone[list[Tensor]]: ...
+@overload
+def create_model(
+    model_name: str,
+    pretrained: bool = False,
+    *,
+    features_only: Literal[True],
+    feature_cls: Literal["getter", "dict", "hook", "fx", "graph"],
+    **kwargs: Any,
+) -> FeatureGetterNet | FeatureHookNet | FeatureGraphNet: ...
+@overload
+def create_model(
+    model_name: str, pretrained: bool = False, *, features_only: bool, **kwargs: Any
+) -> nn.Module: ...
 def create_model(
     model_name: str,
     pretrained: bool = False,

@@ -12,7 +12,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from hub import plugins
 from hub.errors import (
@@ -31,6 +31,8 @@ from hub.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from hub.backbone import Backbone
 
 #: Plugin name of what `register_model` adds at run time.
 LOCAL = "local"
@@ -281,9 +283,9 @@ def _entrypoint(family: Family, name: str, tags: Mapping[str, Weights]) -> Calla
             )
         if family.converter is not None:
             kwargs.setdefault("pretrained_filter_fn", load_object(family.converter))
-        return build_model_with_cfg(
-            load_object(family.model), name, pretrained, **{**family.variants[name], **kwargs}
-        )
+        model_cls: Callable[..., nn.Module] = load_object(family.model)
+        kwargs = {**family.variants[name], **kwargs}
+        return build_model_with_cfg(model_cls, name, pretrained, **kwargs)
 
     build.__name__ = build.__qualname__ = name
     build.__doc__ = f"Build {name} of the family {family.name}; see `hub.create_model`."
@@ -511,7 +513,7 @@ def is_model_pretrained(model_name: str) -> bool:
     return tag in architecture.weights and architecture.weights[tag].has_weights
 
 
-def model_entrypoint(model_name: str, module_filter: str | None = None) -> Callable[..., nn.Module]:
+def model_entrypoint(model_name: str, module_filter: str | None = None) -> Callable[..., Backbone]:
     """Return the function that builds an architecture: `fn(pretrained=False, **kwargs)`.
 
     Args:
@@ -526,7 +528,7 @@ def model_entrypoint(model_name: str, module_filter: str | None = None) -> Calla
         raise UnknownModelError(
             f"{architecture.name} is in the family {architecture.module!r}, not {module_filter!r}"
         )
-    return architecture.entrypoint
+    return cast("Callable[..., Backbone]", architecture.entrypoint)
 
 
 def get_pretrained_cfg(model_name: str, allow_unregistered: bool = True) -> Weights | None:
