@@ -167,6 +167,8 @@ def hub_commands():
     [
         ("PanicException('boom')", 2, "hub: error: PanicException: boom\n"),
         ("__import__('hub').HubError('no licence')", 1, "hub: error: no licence\n"),
+        ("PermissionError(13, 'Permission denied', 'x')", 1, "hub: error: [Errno 13] Permission "),
+        ("BrokenPipeError('socket')", 1, "hub: error: socket\n"),  # of another pipe than stdout
         ("KeyboardInterrupt", 130, ""),
         ("SystemExit(7)", 7, ""),
     ],
@@ -175,7 +177,9 @@ def hub_commands():
 def test_command_that_fails_ends_in_a_line_and_a_code(capsys, install, error, code, said, add):
     install("acme", FAILS.format(error=error, add=add))
     hub.refresh()
-    assert run(capsys, "acme") == (code, "", said)
+    found, out, err = run(capsys, "acme")
+    assert (found, out, err[: len(said)]) == (code, "", said)
+    assert err.count("\n") == bool(said)
     assert run(capsys, "list", "resnet18") == (0, "resnet18\n", "")  # others go on
     assert "acme" in run(capsys, "--help")[1]
 

@@ -374,6 +374,16 @@ def test_entry_point_that_leads_nowhere_is_explained(install, value, message):
     assert message in plugins.host().plugins["acme"].reason
 
 
+@pytest.mark.parametrize("content", [b"[hub.plugins]\nacme\n", b"\xff\xfe[hub.plugins]\n"])
+def test_distribution_whose_entry_points_cannot_be_read_leaves_others_working(install, content):
+    install("zeta", GOOD.replace("acme", "zeta"))
+    folder = install("acme", GOOD)
+    (folder.parent / "hub_acme-1.0.dist-info/entry_points.txt").write_bytes(content)
+    with pytest.warns(hub.HubWarning, match="the entry points of .* cannot be read"):
+        hub.refresh()
+        assert hub.is_model("zeta_net") and hub.is_model("resnet50")
+
+
 @pytest.mark.parametrize("name", ["acme nets", "Acme", "acme/nets"])
 def test_entry_point_may_have_an_odd_name(install, name):
     folder = install("acme", GOOD)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import sys
 import warnings
 from argparse import ArgumentParser
@@ -28,12 +29,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()  # a reader that has gone is told here, not at the end of Python
         return code
-    except HubError as e:
+    except (HubError, OSError) as e:
+        if isinstance(e, BrokenPipeError) and _has_no_reader():
+            return 0
         print(f"hub: error: {e}", file=sys.stderr)
         return 1
-    except BrokenPipeError:  # the reader, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except KeyboardInterrupt:
         return 130
     except (Exception, SystemExit):
@@ -43,15 +43,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
+def _has_no_reader() -> bool:
+    """Return whether the reader of stdout, `head` say, has seen enough; then write no more."""
+    if hasattr(select, "poll"):  # not on Windows
+        poll = select.poll()
+        poll.register(1, 0)
+        if not any(event & select.POLLERR for _, event in poll.poll(0)):
+            return False  # a pipe to something else broke
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return True
+
+
 @contextlib.contextmanager
 def _stdout_to_stderr() -> Iterator[None]:
     """Send to stderr what C code and processes of plugins write, so that `--json` stays JSON."""
     try:
         kept = os.dup(1)
-    except OSError:  # closed: nobody reads it
+        os.dup2(2, 1)
+    except OSError:  # one of them is closed
         yield
         return
-    os.dup2(2, 1)
     try:
         yield
     finally:

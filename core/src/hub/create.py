@@ -100,6 +100,8 @@ def create_model(
 
     Returns:
         The network, in training mode, with the description of its weights as `pretrained_cfg`.
+        Its type says `Backbone`, which all official ones are; what others register may be any
+        `nn.Module`. With `features_only=True` it is called for a list of maps.
 
     Raises:
         UnknownModelError: no installed plugin has the name; the message says what to do.

@@ -285,7 +285,7 @@ def discover() -> frozenset[Installed]:
     """Return the plugins that are installed, loaded or not."""
     importlib.invalidate_caches()
     found = list(_in_tree.values())
-    for entry in importlib.metadata.entry_points(group=GROUP):
+    for entry in _entry_points():
         if entry.dist is None:
             continue
         metadata = entry.dist.metadata
@@ -302,6 +302,21 @@ def discover() -> frozenset[Installed]:
                 )
             )
     return frozenset(found)
+
+
+def _entry_points() -> Iterable[importlib.metadata.EntryPoint]:
+    try:
+        return importlib.metadata.entry_points(group=GROUP)
+    except Exception:  # a file of one distribution, whosever, cannot be read: ask each on its own
+        found: dict[str, list[importlib.metadata.EntryPoint]] = {}
+        for distribution in importlib.metadata.distributions():
+            try:
+                points = [p for p in distribution.entry_points if p.group == GROUP]
+                found.setdefault(canonical(distribution.name), points)
+            except Exception as e:
+                text = f"the entry points of {distribution.locate_file('')} cannot be read: {e!r}"
+                warnings.warn(text, HubWarning, stacklevel=2)
+        return [point for points in found.values() for point in points]
 
 
 def add_tree(folder: str | Path) -> list[str]:
