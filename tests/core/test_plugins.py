@@ -128,7 +128,15 @@ def test_official_plugins_import_nothing_heavy():
     assert done.stdout.strip() == "[]"
 
 
+def test_plugin_may_specify_hooks_in_its_own_module(install):
+    specifies = "@hookspec\ndef acme_words(): ..."
+    install("acme", BRINGS.replace("[Specifications]", "[sys.modules[__name__]]") + specifies)
+    hub.refresh()
+    assert plugins.host().hook.acme_words() == []
+
+
 BRINGS = """
+import sys
 from hub import hookimpl, hookspec
 
 class Specifications:
@@ -489,6 +497,7 @@ def test_many_threads_may_begin_at_once(install):
 
     def work(i):
         start.wait()
+        assert callable(hub.preprocessing)
         if i % 2:
             assert hub.is_model("acme_net") and hub.is_model("tv_resnet50")
             hub.register_model(lambda pretrained=False, **kwargs: None, name=f"net{i}")

@@ -227,7 +227,8 @@ class Host:
         """Raise if a function is called like a hook and not marked, or an object has no hooks."""
         for name in vars(self.hook):
             function = getattr(hooks, name, None)
-            if callable(function) and not hasattr(function, "hub_impl"):
+            marked = hasattr(function, "hub_impl") or hasattr(function, "hub_spec")
+            if callable(function) and not marked:
                 raise PluginError(f"{name} is not marked: write @hub.hookimpl above it")
         if not isinstance(hooks, ModuleType) and not self.manager.get_hookcallers(hooks):
             raise PluginError(
