@@ -1,6 +1,7 @@
 """The command `hub`."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -128,6 +129,67 @@ def test_reader_that_stops_early_is_no_error():
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("\n0\n")
     assert done.stderr == ""
+
+
+def test_reader_that_is_gone_before_the_first_line_is_no_error():
+    script = f"{sys.executable} -m hub list resnet18 >&3"
+    ours, theirs = os.pipe()
+    os.close(ours)
+    done = subprocess.run(
+        ["bash", "-c", f"exec 3>&{theirs}; {script}"], pass_fds=[theirs], capture_output=True
+    )
+    os.close(theirs)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_closed_output_is_no_error():
+    command = f"{sys.executable} -m hub list resnet18 >&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+FAILS = """
+from hub import Command, hookimpl
+
+class PanicException(BaseException): pass
+
+def fail(*args):
+    raise {error}
+
+@hookimpl
+def hub_commands():
+    return [Command(name="acme", help="", add_arguments={add}, run=fail)]
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        ("PanicException('boom')", 2, "hub: error: PanicException: boom\n"),
+        ("__import__('hub').HubError('no licence')", 1, "hub: error: no licence\n"),
+        ("PermissionError(13, 'Permission denied', 'x')", 1, "hub: error: [Errno 13] Permission "),
+        ("BrokenPipeError('socket')", 1, "hub: error: socket\n"),  # of another pipe than stdout
+        ("KeyboardInterrupt", 130, ""),
+        ("SystemExit(7)", 7, ""),
+    ],
+)
+@pytest.mark.parametrize("add", ["fail", "lambda parser: None"])
+def test_command_that_fails_ends_in_a_line_and_a_code(capsys, install, error, code, said, add):
+    install("acme", FAILS.format(error=error, add=add))
+    hub.refresh()
+    found, out, err = run(capsys, "acme")
+    assert (found, out, err[: len(said)]) == (code, "", said)
+    assert err.count("\n") == bool(said)
+    assert run(capsys, "list", "resnet18") == (0, "resnet18\n", "")  # others go on
+    assert "acme" in run(capsys, "--help")[1]
+
+
+@pytest.mark.parametrize("name", ["local-dir:tuned", "hf_hub:timm/resnet50.a1_in1k"])
+def test_info_of_a_place_to_load_from_says_what_is_due(capsys, name):
+    code, _, err = run(capsys, "info", name)
+    assert code == 1
+    assert f"{name!r} is a place that hub.create_model loads from, not an architecture" in err
+    assert err.count(name) <= 2 and err.count("\n") == 1
 
 
 def test_whole_process_loads_no_torch():

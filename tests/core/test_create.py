@@ -52,6 +52,19 @@ def test_unknown_argument_is_refused_with_a_suggestion():
         hub.create_model("test_resnet", drop_ratee=0.1)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("test_resnet", "x.pth"), "pretrained='x.pth' is True or False; a file of weights is che"),
+        (("test_resnet", None, 10), "pretrained_cfg=10 is a tag, .* by name, num_classes=10"),
+        (("test_resnet", 1, None, "x.pth"), "pretrained_cfg_overlay='x.pth' is a dict of fields"),
+    ],
+)
+def test_argument_of_another_kind_is_refused_before_anything_is_built(given, message):
+    with pytest.raises(TypeError, match=message):
+        hub.create_model(*given)
+
+
 def test_network_carries_the_description_of_its_weights():
     model = hub.create_model("resnet18.tv_in1k")
     assert model.pretrained_cfg is model.default_cfg

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import hub
 import pytest
@@ -93,6 +94,92 @@ def test_unknown_tag_gets_the_right_ones():
 def test_repository_id_without_a_scheme_is_explained():
     with pytest.raises(hub.UnknownModelError, match=r"write 'hf_hub:timm/resnet50\.a1_in1k'"):
         hub.create_model("timm/resnet50.a1_in1k")
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("C:\\runs\\tuned", "'local-dir:C:\\runs\\tuned'"),
+        ("C:/runs/tuned", "'local-dir:C:/runs/tuned'"),
+        ("\\\\server\\runs", "'local-dir:\\\\server\\runs'"),
+        ("runs\\tuned", "'local-dir:runs\\tuned'"),
+        ("./runs/x", "'local-dir:./runs/x'"),
+        ("../x", "'local-dir:../x'"),
+        (".", "'local-dir:.'"),
+        ("/runs/x", "'local-dir:/runs/x'"),
+        ("~/x", "'local-dir:~/x'"),
+        ("runs/tuned", "'local-dir:runs/tuned'"),
+        ("runs/tuned", "'hf_hub:runs/tuned'"),
+        ("runs/tuned/", "'local-dir:runs/tuned/'"),
+        ("runs/deep/tuned", "'local-dir:runs/deep/tuned'"),
+        ("data/tuned", "'local-dir:data/tuned'"),  # there is a plugin of this name
+        ("tuned", "'local-dir:tuned'"),
+        ("x.pth", "checkpoint_path='x.pth'"),
+        ("resnet18.safetensors", "checkpoint_path='resnet18.safetensors'"),
+        ("C:\\runs\\x.PT", "'file:C:\\runs\\x.PT'"),
+        ("runs/x.ckpt", "'file:runs/x.ckpt'"),
+        ("weights", "'file:weights'"),
+        ("timm/resnet50.a1_in1k", "'hf_hub:timm/resnet50.a1_in1k'"),
+        ("any thing/x", "'local-dir:any thing/x'"),
+        ("timm/resnet50.a1_in1k@main", "'hf_hub:timm/resnet50.a1_in1k@main'"),
+    ],
+)
+def test_path_or_repository_where_a_name_is_due_is_read_for_what_it_is(
+    tmp_path, monkeypatch, name, instead
+):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("runs/tuned", "data/tuned", "tuned", "resnet18"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "weights").touch()
+    with pytest.raises(hub.ModelNameError) as caught:
+        hub.create_model(name)
+    assert instead in str(caught.value)
+    assert not hub.is_model("tuned")
+    assert hub.is_model("resnet18")  # a folder of the same name hides no architecture
+
+
+@pytest.mark.parametrize(
+    "name", ["timm/resnet50.a1_in1k", "./x", "/x", "~/x", "C:\\x", "runs/tuned/", "hf_hub:", "x/y"]
+)
+def test_parsing_refuses_what_is_no_name_as_timm_does(name):
+    with pytest.raises(ValueError, match=r"write|behind its scheme"):
+        hub.parse_model_name(name)
+
+
+@pytest.mark.parametrize("name", ["resnet50", "resnet50.a1_in1k", "nothing", "vit/no", "x.pth"])
+def test_parsing_passes_on_what_may_be_a_name(name):
+    assert hub.parse_model_name(name) == (None, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (None, "is a str, such as 'resnet50', not None \\(NoneType\\)"),
+        (50, "not 50 \\(int\\)"),
+        (b"resnet50", "not b'resnet50' \\(bytes\\)"),
+        (["resnet50"], "not \\['resnet50'\\] \\(list\\)"),
+        (Path("runs/x"), "Path\\)\\. For a folder write 'local-dir:runs"),
+        (Path("x.pth"), "checkpoint_path='x.pth'"),
+    ],
+)
+def test_name_that_is_no_text_is_told(name, message):
+    for ask in (hub.create_model, hub.is_model, hub.parse_model_name, hub.get_pretrained_cfg):
+        with pytest.raises(TypeError, match=message):
+            ask(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["ResNet50", "RESNET50", "resnet50 ", " resnet50", "resnet50\n", "resnet50.A1_IN1K"]
+)
+def test_case_and_blanks_are_no_hindrance_to_a_suggestion(name):
+    with pytest.raises(hub.UnknownModelError, match=r"Did you mean (resnet50|a1_in1k)"):
+        hub.create_model(name)
+
+
+def test_name_of_nothing_is_told():
+    for name in ("", "hf_hub:", "local-dir:"):
+        with pytest.raises(hub.ModelNameError, match=r"empty|names nothing behind its scheme"):
+            hub.create_model(name)
 
 
 def test_two_distributions_with_one_plugin_name_do_not_replace_each_other(install):

@@ -24,7 +24,7 @@ SPECIFICATIONS = {
     for name, function in vars(namespace).items()
     if hasattr(function, "hub_spec")
 }
-WRAPPERS = re.findall(r"```python\n(from hub import hookimpl.*?)```", PAGE, re.DOTALL)
+WRAPPERS = re.findall(r"```python\n(.*?)```", SECTIONS["hub_create_model"], re.DOTALL)
 
 
 def test_every_hook_is_documented_and_nothing_else():

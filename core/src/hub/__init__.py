@@ -22,6 +22,7 @@ from hub.errors import (
     HubError,
     HubWarning,
     MissingPluginError,
+    ModelNameError,
     OptimizationError,
     PluginError,
     UnknownModelError,
@@ -29,7 +30,7 @@ from hub.errors import (
 )
 from hub.family import Family, Weights
 from hub.hookspecs import BuildRequest, Command, Source, hookimpl, hookspec
-from hub.names import get_arch_name, parse_model_name, safe_model_name, split_model_name_tag
+from hub.names import get_arch_name, safe_model_name, split_model_name_tag
 from hub.registry import (
     get_arch_pretrained_cfgs,
     get_deprecated_models,
@@ -42,11 +43,14 @@ from hub.registry import (
     list_modules,
     list_pretrained,
     model_entrypoint,
+    parse_model_name,
     refresh,
     register_model,
 )
 
 if TYPE_CHECKING:
+    from hub_data.preprocessing import preprocessing as preprocessing  # and all of known.json
+
     from hub.backbone import Backbone
     from hub.builder import build_model_with_cfg, resolve_pretrained_cfg
     from hub.features import FeatureInfo
@@ -68,6 +72,8 @@ if TYPE_CHECKING:
         FeatureHookNet,
         FeatureListNet,
     )
+
+    __version__: str
 
 #: timm's name of `Weights`.
 PretrainedCfg = Weights
@@ -114,6 +120,7 @@ __all__ = [
     "HubError",
     "HubWarning",
     "MissingPluginError",
+    "ModelNameError",
     "OptimizationError",
     "PluginError",
     "PretrainedCfg",
@@ -159,14 +166,16 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    from hub.registry import plugin_attribute
+if not TYPE_CHECKING:  # a checker is to know every name, and to find those that are not there
 
-    if name == "__version__":
-        return version("hub-core")
-    if name in _LAZY:
-        return getattr(importlib.import_module(f"hub.{_LAZY[name]}"), name)
-    return plugin_attribute(name)
+    def __getattr__(name: str) -> Any:
+        from hub.attributes import plugin_attribute
+
+        if name == "__version__":
+            return version("hub-core")
+        if name in _LAZY:
+            return getattr(importlib.import_module(f"hub.{_LAZY[name]}"), name)
+        return plugin_attribute(name)
 
 
 def __dir__() -> list[str]:

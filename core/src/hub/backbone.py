@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from operator import attrgetter
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, cast, overload
 
 import torch
 import torch.nn.functional as F
@@ -18,8 +18,19 @@ from torch.utils.checkpoint import checkpoint
 from hub.features import LAYOUTS, FeatureInfo, Indices, take_indices, to_layout
 from hub.groups import depth_of_parameters
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
 
-class Backbone(nn.Module):
+    from hub.optimizing import Optimization
+
+    Out = TypeVar("Out", default=Tensor)
+else:  # the default is of use to checkers alone, and older Pythons do not know it
+    from typing import TypeVar
+
+    Out = TypeVar("Out")
+
+
+class Backbone(nn.Module, Generic[Out]):
     """Base class of networks. A subclass states three things.
 
     * its **levels**: the method `forward_levels` computes the network from the image on and yields
@@ -64,6 +75,13 @@ class Backbone(nn.Module):
     feature_info: FeatureInfo
     pretrained_cfg: dict[str, Any]
     default_cfg: dict[str, Any]
+    #: What `hub.optimize` did; only copies that it made have this.
+    optimization: Optimization
+
+    if TYPE_CHECKING:
+
+        def __call__(self, x: Tensor) -> Out:
+            """Return logits; a list of maps if this is a `Backbone[list[Tensor]]`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -138,6 +156,33 @@ class Backbone(nn.Module):
         x = F.dropout(self.forward_pool(x), self.drop_rate, self.training)
         return x if pre_logits else self.get_classifier()(x)
 
+    @overload
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: Indices = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: Literal[False] = False,
+        return_prefix_tokens: Literal[False] = False,
+        output_dict: Literal[False] = False,
+    ) -> tuple[Tensor, list[Tensor]]: ...
+    @overload
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: Indices = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        *,
+        intermediates_only: Literal[True],
+        return_prefix_tokens: Literal[False] = False,
+        output_dict: Literal[False] = False,
+    ) -> list[Tensor]: ...
+    @overload
+    def forward_intermediates(self, x: Tensor, *args: Any, **kwargs: Any) -> Any: ...
     def forward_intermediates(
         self,
         x: Tensor,
@@ -305,7 +350,9 @@ class Backbone(nn.Module):
             self.reset_classifier(0, "")
         return wanted
 
-    def as_features(self, out_indices: Indices = None, output_fmt: str = "NCHW") -> Self:
+    def as_features(
+        self, out_indices: Indices = None, output_fmt: str = "NCHW"
+    ) -> Backbone[list[Tensor]]:
         """Turn this network into one whose forward returns feature maps; drop what they don't need.
 
         Args:
@@ -320,7 +367,7 @@ class Backbone(nn.Module):
         self.feature_info = self.feature_info.from_other(out_indices)
         self._out_indices, self._out_layout = self.feature_info.out_indices, output_fmt
         self.prune_intermediate_layers(self._out_indices, prune_norm=True)
-        return self
+        return cast("Backbone[list[Tensor]]", self)
 
     def _head_roots(self) -> set[str]:
         return {self.classifier_path.partition(".")[0], *self.head_modules}

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import nn
@@ -21,6 +21,7 @@ from hub.loading import load_pretrained
 from hub.noinit import DeferredInit
 from hub.suggest import did_you_mean
 
+Network = TypeVar("Network", bound=nn.Module)
 _FIELDS = frozenset(f.name for f in fields(Weights))
 
 
@@ -53,7 +54,7 @@ def resolve_pretrained_cfg(
 
 
 def build_model_with_cfg(
-    model_cls: Callable[..., nn.Module],
+    model_cls: Callable[..., Network],
     variant: str,
     pretrained: bool,
     pretrained_cfg: Weights | Mapping[str, Any] | str | None = None,
@@ -69,7 +70,7 @@ def build_model_with_cfg(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
     **kwargs: Any,
-) -> nn.Module:
+) -> Network:
     """Build a network, load its weights, and cut it down to its features if so asked.
 
     Args:
@@ -115,7 +116,7 @@ def build_model_with_cfg(
     model._built_by = functools.partial(model_cls, **kwargs)  # type: ignore[assignment]
     model._converter = pretrained_filter_fn  # type: ignore[assignment]
     whole = frozenset(model.state_dict())
-    features = model
+    features: nn.Module = model
     if features_only:
         features = _as_features(model, feature_cls, out_indices, output_fmt)
     if pretrained:
@@ -133,7 +134,7 @@ def build_model_with_cfg(
     init.run(model.parameters())
     if device.type != "cpu" or dtype is not None:
         features.to(device=device, dtype=dtype)
-    return features
+    return cast("Network", features)  # itself, but for a `feature_cls` that holds it
 
 
 def _as_features(

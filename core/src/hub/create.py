@@ -6,20 +6,63 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from hub import plugins, registry
-from hub.errors import HubError, HubWarning, UnknownModelError, WeightsError
+from hub.answers import check_network
+from hub.errors import HubWarning, ModelNameError, UnknownModelError, WeightsError
 from hub.family import Weights
 from hub.hookspecs import BuildRequest, Source
-from hub.names import parse_model_name
+from hub.names import split_source
 from hub.suggest import did_you_mean
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+    from torch import Tensor, nn
+
+    from hub.backbone import Backbone
+    from hub.wrappers import FeatureGetterNet, FeatureGraphNet, FeatureHookNet
 
 
+@overload
+def create_model(
+    model_name: str,
+    pretrained: bool = False,
+    pretrained_cfg: Weights | Mapping[str, Any] | str | None = None,
+    pretrained_cfg_overlay: Mapping[str, Any] | None = None,
+    checkpoint_path: str | Path | None = None,
+    cache_dir: str | Path | None = None,
+    scriptable: bool | None = None,
+    exportable: bool | None = None,
+    no_jit: bool | None = None,
+    *,
+    features_only: Literal[False] = False,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    **kwargs: Any,
+) -> Backbone: ...
+@overload
+def create_model(
+    model_name: str,
+    pretrained: bool = False,
+    *,
+    features_only: Literal[True],
+    feature_cls: Literal["list"] = "list",
+    **kwargs: Any,
+) -> Backbone[list[Tensor]]: ...
+@overload
+def create_model(
+    model_name: str,
+    pretrained: bool = False,
+    *,
+    features_only: Literal[True],
+    feature_cls: Literal["getter", "dict", "hook", "fx", "graph"],
+    **kwargs: Any,
+) -> FeatureGetterNet | FeatureHookNet | FeatureGraphNet: ...
+@overload
+def create_model(
+    model_name: str, pretrained: bool = False, *, features_only: bool, **kwargs: Any
+) -> nn.Module: ...
 def create_model(
     model_name: str,
     pretrained: bool = False,
@@ -57,13 +100,16 @@ def create_model(
 
     Returns:
         The network, in training mode, with the description of its weights as `pretrained_cfg`.
+        Its type says `Backbone`, which all official ones are; what others register may be any
+        `nn.Module`. With `features_only=True` it is called for a list of maps.
 
     Raises:
         UnknownModelError: no installed plugin has the name; the message says what to do.
+        ModelNameError: a path, or a repository without a scheme, stands in its place.
         AmbiguousModelError: two plugins have it.
-        PluginError: its plugin is broken.
+        PluginError: its plugin is broken, or a hook or entry point returned what is no network.
         WeightsError: weights cannot be found, read or fitted.
-        TypeError: an argument that the network does not have.
+        TypeError: an argument that the network does not have, or of a kind that it cannot be.
 
     Example:
         >>> import hub
@@ -77,8 +123,9 @@ def create_model(
             HubWarning,
             stacklevel=2,
         )
+    _check_kinds(pretrained, pretrained_cfg, pretrained_cfg_overlay)
     kwargs = {k: v for k, v in kwargs.items() if v is not None}
-    scheme, reference = parse_model_name(model_name)
+    scheme, reference = split_source(model_name)
     if scheme is not None:
         model_name, weights, saved = _from_source(scheme, reference, pretrained, cache_dir)
         pretrained_cfg = weights if pretrained_cfg is None else pretrained_cfg
@@ -114,15 +161,33 @@ def create_model(
     return model
 
 
+def _check_kinds(pretrained: object, cfg: object, overlay: object) -> None:
+    """Raise if an argument is of a kind that cannot be meant, as after a slip of position."""
+    if not isinstance(pretrained, bool) and pretrained not in (0, 1, None):
+        raise TypeError(
+            f"pretrained={pretrained!r:.80} is True or False; a file of weights is "
+            "checkpoint_path=, a tag stands behind the name: 'resnet50.a1_in1k'"
+        )
+    if not (cfg is None or isinstance(cfg, (str, Mapping, Weights))):
+        raise TypeError(
+            f"pretrained_cfg={cfg!r:.80} is a tag, a hub.Weights or a dict of its fields; "
+            "arguments of the network are given by name, num_classes=10"
+        )
+    if not (overlay is None or isinstance(overlay, Mapping)):
+        raise TypeError(
+            f"pretrained_cfg_overlay={overlay!r:.80} is a dict of fields of hub.Weights"
+        )
+
+
 def open_source(scheme: str, reference: str, cache_dir: str | Path | None = None) -> Source:
     """Open `scheme:reference` with the source that a plugin offers for the scheme.
 
     Raises:
         WeightsError: no plugin offers the scheme.
     """
-    schemes: dict[str, str] = {}
-    for offered in plugins.host().hook.hub_sources():  # core's own comes last and stays
-        schemes.update({name.replace("_", "-"): cls for name, cls in offered.items()})
+    if not reference:
+        raise ModelNameError(f"{scheme + ':'!r} names nothing behind its scheme")
+    schemes = plugins.host().table("hub_sources")
     if scheme not in schemes:
         raise WeightsError(
             f"{scheme}:{reference}: no plugin reads {scheme!r}{did_you_mean(scheme, schemes)} "
@@ -226,9 +291,8 @@ def build(request: BuildRequest) -> nn.Module:
     kwargs = dict(request.kwargs)
     if request.weights is not None:
         kwargs["pretrained_cfg"] = request.weights
-    model = request.entrypoint(pretrained=request.pretrained, **kwargs)
-    if model is None:
-        raise HubError(f"the function registered as {request.architecture!r} returned None")
+    built = request.entrypoint(pretrained=request.pretrained, **kwargs)
+    model = check_network(built, f"what builds {request.plugin}/{request.architecture}")
     model._hub_name = f"{request.plugin}/{request.architecture}"  # type: ignore[assignment]
     return model
 

@@ -79,9 +79,7 @@ def _status(plugin: plugins.Plugin, full: bool) -> Iterator[Finding]:
         chosen = os.environ.get("HUB_PLUGINS", "")
         yield Finding(kind="note", plugin=plugin.name, text=f"HUB_PLUGINS={chosen} leaves it out")
     if plugin.error is not None:
-        text = f"{type(plugin.error).__name__}: {plugin.error}"
-        if full:
-            text += "\n" + _place(plugin.error)
+        text = plugin.reason + (f"\n{_place(plugin.error)}" if full else "")
         yield Finding(
             kind="problem",
             plugin=plugin.name,
@@ -217,8 +215,8 @@ def _distributions_of(package: str) -> set[str]:
 
 
 def _command_clashes() -> Iterator[Finding]:
-    """Yield the subcommands that several plugins bring; the last to be asked, core's, counts."""
-    brought = Counter(c.name for group in plugins.host().hook.hub_commands() for c in group)
+    """Yield the subcommands that several plugins bring; core's, or the first, counts."""
+    brought = Counter(name for offer in plugins.host().offered("hub_commands") for name in offer)
     for name in sorted(n for n, times in brought.items() if times > 1):
         text = f"{brought[name]} plugins bring a command `hub {name}`; an official one has it"
         yield Finding(kind="note", plugin="", text=text)

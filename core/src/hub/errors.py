@@ -9,6 +9,10 @@ class UnknownModelError(HubError, LookupError):
     """No installed plugin has an architecture, weight tag or family of this name."""
 
 
+class ModelNameError(UnknownModelError, ValueError):
+    """A path, a repository without a scheme, or nothing, stands where a model's name is due."""
+
+
 class AmbiguousModelError(HubError, LookupError):
     """Two plugins claim this name and neither is its official owner."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,14 +76,26 @@ class FeatureInfo(list[dict[str, Any]]):
             return {k: v for k, v in self[idx].items() if keys is None or k in keys}
         return [self.get_dicts(keys, i) for i in (self.out_indices if idx is None else idx)]
 
+    @overload
+    def channels(self, idx: Sequence[int] | None = None) -> list[int]: ...
+    @overload
+    def channels(self, idx: int) -> int: ...
     def channels(self, idx: int | Sequence[int] | None = None) -> Any:
         """Return the channels of the levels handed out, or of `idx`."""
         return self.get("num_chs", idx)
 
+    @overload
+    def reduction(self, idx: Sequence[int] | None = None) -> list[int]: ...
+    @overload
+    def reduction(self, idx: int) -> int: ...
     def reduction(self, idx: int | Sequence[int] | None = None) -> Any:
         """Return the strides of the levels handed out, or of `idx`."""
         return self.get("reduction", idx)
 
+    @overload
+    def module_name(self, idx: Sequence[int] | None = None) -> list[str]: ...
+    @overload
+    def module_name(self, idx: int) -> str: ...
     def module_name(self, idx: int | Sequence[int] | None = None) -> Any:
         """Return the module paths of the levels handed out, or of `idx`."""
         return self.get("module", idx)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from torch import nn
 
@@ -67,6 +67,28 @@ def _blocks(module: nn.Module, path: str) -> list[str]:
     return [f"{path}.{name}" for name, _ in module.named_children()]
 
 
+@overload
+def group_parameters(
+    module: nn.Module,
+    group_matcher: Matcher,
+    return_values: Literal[False] = False,
+    reverse: Literal[False] = False,
+) -> dict[int, list[str]]: ...
+@overload
+def group_parameters(
+    module: nn.Module,
+    group_matcher: Matcher,
+    return_values: Literal[True],
+    reverse: Literal[False] = False,
+) -> dict[int, list[nn.Parameter]]: ...
+@overload
+def group_parameters(
+    module: nn.Module,
+    group_matcher: Matcher,
+    return_values: bool = False,
+    *,
+    reverse: Literal[True],
+) -> dict[str, int]: ...
 def group_parameters(
     module: nn.Module,
     group_matcher: Matcher,

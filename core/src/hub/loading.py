@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from hub.create import open_source
 from hub.errors import WeightsError
 from hub.family import Weights
-from hub.names import parse_model_name
+from hub.names import split_source
 from hub.noinit import DeferredInit
 
 log = logging.getLogger("hub")
@@ -56,7 +56,7 @@ def _local_file(reference: str | Path) -> Path:
     path = Path(reference)
     if path.is_file():
         return path
-    scheme, rest = parse_model_name(str(reference))
+    scheme, rest = split_source(str(reference))
     if scheme is None:
         raise WeightsError(f"there is no file {str(path)!r} to load weights from")
     return open_source(scheme, rest).weights()

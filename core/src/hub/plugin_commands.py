@@ -47,7 +47,7 @@ def _rows() -> list[dict[str, Any]]:
             "models": sum(len(f.variants) for f in p.families),
             "weights": sum(w.has_weights for f in p.families for w in f.weights.values()),
             "official": p.official,
-            "error": f"{type(p.error).__name__}: {p.error}" if p.error else "",
+            "error": p.reason,
             "ms": round(1000 * p.seconds, 1),
         }
         for p in plugins.host().plugins.values()

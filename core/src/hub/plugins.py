@@ -7,6 +7,7 @@ for one of its models is told the cause. `HUB_PLUGINS=resnet,vit` loads only the
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.metadata
@@ -14,10 +15,11 @@ import json
 import os
 import re
 import sys
+import threading
 import time
 import tomllib
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -26,7 +28,7 @@ from typing import Any, Literal, NamedTuple, cast
 
 import pluggy
 
-from hub import hookspecs
+from hub import answers, hookspecs
 from hub.errors import HubWarning, PluginError
 from hub.family import Family
 from hub.suggest import did_you_mean
@@ -62,6 +64,12 @@ class Plugin:
     seconds: float = 0.0
     heavy: tuple[str, ...] = ()
 
+    @property
+    def reason(self) -> str:
+        """Why it is broken, in one line; empty if it is not."""
+        text = f"{type(self.error).__name__}: {self.error}" if self.error else ""
+        return " ".join(text.split())
+
     def __str__(self) -> str:
         return f"plugin {self.name} ({self.distribution} {self.version})"
 
@@ -70,7 +78,7 @@ class Installed(NamedTuple):
     """An entry point of an installed distribution: what there is before anything is imported."""
 
     name: str
-    module: str
+    value: str  # "hub_acme.plugin", "hub_acme.plugin:object" or "hub_acme.plugin [extra]"
     distribution: str
     version: str
     core: str = ""  # what it requires of hub-core: ">=0.2,<1"
@@ -99,8 +107,9 @@ class _Loading:
         clash = entry.distribution != holder
         self.name = f"{entry.distribution}:{entry.name}" if clash else entry.name
         self.blocked = False
-        self.module: ModuleType | None = None
+        self.hooks: Any = None  # the module, or what else holds the hooks
         self.families: tuple[Family, ...] = ()
+        self.tables: dict[str, dict[str, Any]] = {}
         self.heavy: tuple[str, ...] = ()
         self.error: BaseException | None = None
         self.seconds = 0.0
@@ -112,7 +121,9 @@ class _Loading:
         start = time.perf_counter()
         try:
             step(self)
-        except (Exception, SystemExit) as e:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as e:  # a Rust extension panics with what is no Exception
             self.error = e
         self.seconds += time.perf_counter() - start
 
@@ -123,18 +134,23 @@ class Host:
     def __init__(self, installed: Iterable[Installed]) -> None:
         self.manager = pluggy.PluginManager("hub")
         self.manager.add_hookspecs(hookspecs)
-        self.manager.register(importlib.import_module("hub.builtin"), "hub")
+        self.builtin = importlib.import_module("hub.builtin")
+        self.manager.register(self.builtin, "hub")
         self.installed = frozenset(installed)
         self.plugins: dict[str, Plugin] = {}
+        self._offers: dict[str, list[dict[str, Any]]] = {hook: [] for hook in answers.TABLES}
         loadings = [_Loading(entry, holder) for entry, holder in _with_holders(self.installed)]
         allowed, blocked = _environment({loading.name for loading in loadings})
         for loading in loadings:
             name = loading.name
             loading.blocked = name in blocked or (bool(allowed) and name not in allowed)
+        # What a plugin prints must not mix with the output of the program that uses it.
+        with contextlib.redirect_stdout(sys.stderr):
+            for loading in loadings:
+                loading.attempt(self._import)
+            for loading in loadings:  # by now every hook is known, whoever brings it
+                loading.attempt(self._register)
         for loading in loadings:
-            loading.attempt(self._import)
-        for loading in loadings:  # by now every hook is known, whoever brings it
-            loading.attempt(self._register)
             self._report(loading)
         self.plugins = dict(sorted(self.plugins.items()))
 
@@ -142,6 +158,19 @@ class Host:
     def hook(self) -> pluggy.HookRelay:
         """The hooks: `host.hook.hub_models()` asks every plugin."""
         return self.manager.hook
+
+    def table(self, hook: str) -> dict[str, Any]:
+        """Return what is offered by name through `hub_sources`, `hub_attributes` or `hub_commands`.
+
+        Core's own names stay; of several plugins the official one counts, or the first by name.
+        """
+        offers = reversed(self.offered(hook))
+        return {name: thing for offer in offers for name, thing in offer.items()}
+
+    def offered(self, hook: str) -> list[dict[str, Any]]:
+        """Return what each offers through such a hook, by name: core, official plugins, others."""
+        own = getattr(self.builtin, hook, None)
+        return [answers.as_table(hook, own() if own else {}), *self._offers[hook]]
 
     def absence(self, name: str) -> str:
         """Return where what a plugin holds is, and why it is not here: "hub-vit, which ..."."""
@@ -154,10 +183,10 @@ class Host:
         if plugin.status == "loaded":
             update = f"pip install --upgrade {plugin.distribution}"
             return f"another version of {plugin.distribution} than {plugin.version}: {update}"
-        return f"{plugin}, which could not be loaded: {type(plugin.error).__name__}: {plugin.error}"
+        return f"{plugin}, which could not be loaded: {plugin.reason}"
 
     def _import(self, loading: _Loading) -> None:
-        """Import the module of a plugin, and learn the hooks that it brings."""
+        """Import what an entry point names, and learn the hooks that it brings."""
         entry = loading.entry
         if loading.name != entry.name:
             raise PluginError(
@@ -167,26 +196,56 @@ class Host:
         _check_core(entry)
         before = HEAVY & sys.modules.keys()
         try:
-            loading.module = importlib.import_module(entry.module)
+            loading.hooks = _load_entry(entry)
         finally:
             loading.heavy = tuple(sorted(HEAVY & sys.modules.keys() - before))
-        bring = getattr(loading.module, "hub_addhooks", None)
-        if bring is not None and self.manager.parse_hookimpl_opts(loading.module, "hub_addhooks"):
+        bring = getattr(loading.hooks, "hub_addhooks", None)
+        if bring is not None and self.manager.parse_hookimpl_opts(loading.hooks, "hub_addhooks"):
             for namespace in bring():
                 self.manager.add_hookspecs(namespace)
 
     def _register(self, loading: _Loading) -> None:
         """Give the hooks of a plugin to those who call them, if they are as they should be."""
-        module = loading.module
-        assert module is not None
-        self.manager.register(module, loading.name)
+        hooks = loading.hooks
+        if self.manager.is_registered(hooks):
+            raise PluginError(
+                f"{loading.entry.value} is the plugin {self.manager.get_name(hooks)!r} already"
+            )
+        self.manager.register(hooks, loading.name)
         try:
             self.manager.check_pending()
-            loading.families = self._families(loading.name)
-            self._check_tables(module)
+            self._check_marks(hooks)
+            for caller in self.manager.get_hookcallers(hooks) or ():
+                for implementation in caller.get_hookimpls():
+                    if implementation.plugin is hooks:
+                        self._take(loading, caller.name, implementation)
         except BaseException:
-            self.manager.unregister(module)
+            self.manager.unregister(hooks)
             raise
+
+    def _check_marks(self, hooks: Any) -> None:
+        """Raise if a function is called like a hook and not marked, or an object has no hooks."""
+        for name in vars(self.hook):
+            function = getattr(hooks, name, None)
+            marked = hasattr(function, "hub_impl") or hasattr(function, "hub_spec")
+            if callable(function) and not marked:
+                raise PluginError(f"{name} is not marked: write @hub.hookimpl above it")
+        if not isinstance(hooks, ModuleType) and not self.manager.get_hookcallers(hooks):
+            raise PluginError(
+                f"its entry point names {answers.described(hooks)} without hooks; name the module "
+                "whose functions are marked with @hub.hookimpl"
+            )
+
+    def _take(self, loading: _Loading, hook: str, implementation: pluggy.HookImpl) -> None:
+        """Ask what a plugin offers, once, so that nothing can fail later; guard how it builds."""
+        if hook == "hub_models":
+            loading.families += answers.families(
+                loading.name, cast("Any", implementation.function())
+            )
+        elif hook in answers.TABLES:
+            loading.tables[hook] = answers.as_table(hook, implementation.function())
+        elif hook == "hub_create_model":
+            implementation.function = answers.checked(implementation)  # type: ignore[misc]
 
     def _report(self, loading: _Loading) -> None:
         """Keep what became of a plugin; warn, or raise, if it is broken."""
@@ -205,46 +264,29 @@ class Host:
         self.plugins[plugin.name] = plugin
         if error:
             _warn(plugin, error)
+        else:
+            for hook, table in loading.tables.items():
+                self._offers[hook].append(table)
 
-    def _families(self, plugin: str) -> tuple[Family, ...]:
-        found: list[Family] = []
-        for implementation in self.hook.hub_models.get_hookimpls():
-            if implementation.plugin_name == plugin:
-                found.extend(cast("Iterable[Family]", implementation.function()))
-        for family in found:
-            if not isinstance(family, Family):
-                raise PluginError(
-                    f"hub_models of plugin {plugin!r} returned a {type(family).__name__}; "
-                    "it must return hub.Family objects"
-                )
-        names = [name for family in found for name in (*family.variants, *family.renamed)]
-        if len(names) != len(set(names)):
-            twice = sorted({n for n in names if names.count(n) > 1})
-            raise PluginError(f"plugin {plugin!r} declares {', '.join(twice)} more than once")
-        return tuple(found)
 
-    def _check_tables(self, module: object) -> None:
-        """Call the other listing hooks once, so that a mistake is blamed on its plugin."""
-        for hook, kind in (
-            (self.hook.hub_sources, Mapping),
-            (self.hook.hub_commands, Iterable),
-            (self.hook.hub_attributes, Mapping),
-        ):
-            for implementation in hook.get_hookimpls():
-                if implementation.plugin is module:
-                    answer = implementation.function()
-                    if not isinstance(answer, kind):
-                        raise PluginError(
-                            f"{hook.name} of {implementation.plugin_name!r} returned a "
-                            f"{type(answer).__name__}, not a {kind.__name__}"
-                        )
+def _load_entry(entry: Installed) -> Any:
+    """Import what holds the hooks of a plugin: what `EntryPoint.load` of the library returns."""
+    point = importlib.metadata.EntryPoint(entry.name, entry.value, GROUP)
+    if not point.pattern.match(entry.value):
+        raise PluginError(
+            f"its entry point {entry.name!r} is {entry.value!r}, which names no module; "
+            "write it as 'hub_acme.plugin'"
+        )
+    found = point.load()
+    # Whoever names one hook function means the module: its other hooks must not be lost.
+    return sys.modules[point.module] if hasattr(found, "hub_impl") else found
 
 
 def discover() -> frozenset[Installed]:
     """Return the plugins that are installed, loaded or not."""
     importlib.invalidate_caches()
     found = list(_in_tree.values())
-    for entry in importlib.metadata.entry_points(group=GROUP):
+    for entry in _entry_points():
         if entry.dist is None:
             continue
         metadata = entry.dist.metadata
@@ -261,6 +303,21 @@ def discover() -> frozenset[Installed]:
                 )
             )
     return frozenset(found)
+
+
+def _entry_points() -> Iterable[importlib.metadata.EntryPoint]:
+    try:
+        return importlib.metadata.entry_points(group=GROUP)
+    except Exception:  # a file of one distribution, whosever, cannot be read: ask each on its own
+        found: dict[str, list[importlib.metadata.EntryPoint]] = {}
+        for distribution in importlib.metadata.distributions():
+            try:
+                points = [p for p in distribution.entry_points if p.group == GROUP]
+                found.setdefault(canonical(distribution.name), points)
+            except Exception as e:
+                text = f"the entry points of {distribution.locate_file('')} cannot be read: {e!r}"
+                warnings.warn(text, HubWarning, stacklevel=2)
+        return [point for points in found.values() for point in points]
 
 
 def add_tree(folder: str | Path) -> list[str]:
@@ -290,8 +347,8 @@ def add_tree(folder: str | Path) -> list[str]:
     sys.path.insert(0, str((source if source.is_dir() else Path(folder)).resolve()))
     requires = _core_of(project.get("dependencies", []))
     version = project.get("version", "0")
-    for name, module in entries.items():
-        _in_tree[name] = Installed(name, module, project["name"], version, requires)
+    for name, value in entries.items():
+        _in_tree[name] = Installed(name, value, project["name"], version, requires)
     rescan(force=True)
     return sorted(entries)
 
@@ -334,7 +391,7 @@ def _check_core(entry: Installed) -> None:
 
 
 def _warn(plugin: Plugin, error: BaseException) -> None:
-    text = f"{plugin} could not be loaded and is left out: {type(error).__name__}: {error}"
+    text = f"{plugin} could not be loaded and is left out: {plugin.reason}"
     if os.environ.get("HUB_PLUGINS_STRICT", "0") not in ("", "0"):
         raise PluginError(text) from error
     warnings.warn(
@@ -359,38 +416,46 @@ def _environment(installed: set[str]) -> tuple[set[str], set[str]]:
     return allowed, blocked
 
 
+_lock = threading.RLock()  # one thread loads plugins, the others wait for it
 _host: Host | None = None
-_loading = False
+_loading_thread: int | None = None
 _in_tree: dict[str, Installed] = {}  # plugin name to what `add_tree` found
 
 
 def host() -> Host:
     """Return the host of this process; plugins are loaded on the first call."""
-    global _host
-    if _host is None:
-        _host = _load(discover())
-    return _host
+    found = _host
+    if found is None:
+        with _lock:
+            found = _host or _load(discover())
+    return found
 
 
 def is_loading() -> bool:
-    """Return whether plugins are being loaded at this moment, so that they cannot be asked."""
-    return _loading
+    """Return whether this thread is loading plugins, so that they cannot be asked."""
+    return _loading_thread == threading.get_ident()
 
 
 def _load(installed: frozenset[Installed]) -> Host:
-    global _loading
-    _loading = True
+    global _host, _loading_thread
+    if is_loading():
+        raise PluginError(
+            "hub was asked for what plugins hold while they are loaded: a plugin may ask in a "
+            "function, not when it is imported"
+        )
+    _loading_thread = threading.get_ident()
     try:
-        return Host(installed)
+        _host = Host(installed)
+        return _host
     finally:
-        _loading = False
+        _loading_thread = None
 
 
 def rescan(*, force: bool = False) -> bool:
     """Load plugins anew if the installed ones changed (or `force`); return whether it did."""
-    global _host
-    found = discover()
-    if not force and _host is not None and found == _host.installed:
-        return False
-    _host = _load(found)
-    return True
+    with _lock:
+        found = discover()
+        if not force and _host is not None and found == _host.installed:
+            return False
+        _load(found)
+        return True

@@ -5,12 +5,14 @@ from __future__ import annotations
 import fnmatch
 import functools
 import importlib
-import importlib.util
+import os
+import re
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from hub import plugins
 from hub.errors import (
@@ -19,15 +21,18 @@ from hub.errors import (
     HubError,
     HubWarning,
     MissingPluginError,
+    ModelNameError,
     PluginError,
     UnknownModelError,
 )
 from hub.family import Family, Weights
-from hub.names import ModelName, natural_key
+from hub.names import ModelName, is_path, natural_key, other_reading, split_source
 from hub.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from hub.backbone import Backbone
 
 #: Plugin name of what `register_model` adds at run time.
 LOCAL = "local"
@@ -74,9 +79,10 @@ class Architecture:
         if not tag:
             return None
         tags = [t for t in self.weights if t]
-        raise UnknownModelError(
-            f"{self.name} has no weights tagged {tag!r}{did_you_mean(tag, tags)} "
-            + (f"Its tags: {', '.join(tags)}" if tags else "It has none")
+        known = f"Its tags: {', '.join(tags)}" if tags else "It has none"
+        raise _unknown_error(
+            f"{self.name} has no weights tagged {tag!r}{did_you_mean(tag, tags)} {known}",
+            other_reading(f"{self.name}.{tag}"),
         )
 
 
@@ -137,8 +143,12 @@ class Registry:
                 bare = architecture is owner
                 yield (name if bare else f"{architecture.plugin}/{name}"), architecture
 
-    def find(self, model_name: str) -> tuple[Architecture, str]:
+    def find(self, model_name: str, *, warn: bool = True) -> tuple[Architecture, str]:
         """Return the architecture that `[plugin/]arch[.tag]` means, and the tag ("" if none).
+
+        Args:
+            model_name: the name.
+            warn: whether an old name is worth a warning.
 
         Raises:
             UnknownModelError: nobody has this name.
@@ -159,10 +169,10 @@ class Registry:
         if claims and parts.architecture not in self._official:
             raise _ambiguous(parts.architecture, [c.plugin for c in claims])
         if parts.architecture in self.renamed:
-            return self._forward(parts)
-        raise self._unknown(parts)
+            return self._forward(parts, model_name, warn)
+        raise self._unknown(parts, model_name)
 
-    def _forward(self, parts: ModelName) -> tuple[Architecture, str]:
+    def _forward(self, parts: ModelName, model_name: str, warn: bool) -> tuple[Architecture, str]:
         """Follow an old name to the new one, by the rules that hold for names."""
         heirs = self.renamed[parts.architecture]
         if parts.plugin:
@@ -170,31 +180,38 @@ class Registry:
         elif len(heirs) > 1:
             heirs = [heir for heir in heirs if self._is_official(heir[0])] or heirs
         if not heirs:
-            raise self._unknown(parts)
+            raise self._unknown(parts, model_name)
         if len(heirs) > 1:
             raise _ambiguous(parts.architecture, [plugin for plugin, _ in heirs])
         plugin, new = heirs[0]
-        warnings.warn(
-            f"{parts.architecture} is an old name; use {new}", HubDeprecationWarning, stacklevel=2
-        )
+        if warn:
+            text = f"{parts.architecture} is an old name; use {new}"
+            warnings.warn(text, HubDeprecationWarning, stacklevel=2)
         architecture, _, tag = new.partition(".")
         found, _ = self.find(f"{plugin}/{architecture}")
         return found, parts.tag or tag
 
+    def knows_plugin(self, name: str) -> bool:
+        """Whether this is the name of a plugin, installed or official."""
+        return name == LOCAL or name in self.host.plugins or name in plugins.known()
+
     def _check_plugin(self, plugin: str, model_name: str) -> None:
         """Raise if the plugin that a name states is not there to be asked."""
+        if not self.knows_plugin(plugin):
+            raise self.misread(model_name)
         entry = self.host.plugins.get(plugin)
-        if plugin == LOCAL or (entry is not None and entry.status == "loaded"):
-            return
-        if entry is not None or plugin in plugins.known():
+        if plugin != LOCAL and (entry is None or entry.status != "loaded"):
             raise self._absent(model_name, plugin)
-        raise UnknownModelError(
-            f"{model_name!r}: there is no plugin {plugin!r}"
-            f"{did_you_mean(plugin, self.host.plugins)} Installed: "
-            f"{', '.join(self.host.plugins) or 'none'}. "
-            f"For a repository on the Hugging Face Hub write 'hf_hub:{model_name}', "
-            f"for a folder 'local-dir:{model_name}'"
-        )
+
+    def misread(self, model_name: str) -> ModelNameError:
+        """Return the error for a path or a repository that stands where a name is due."""
+        text = f"{model_name!r} is no name of a model"
+        plugin = ModelName.parse(model_name).plugin
+        if re.fullmatch(r"[\w\-]+", plugin) and not self.knows_plugin(plugin):
+            installed = ", ".join(self.host.plugins) or "none"
+            near = did_you_mean(plugin, self.host.plugins)
+            text += f": there is no plugin {plugin!r}{near} Installed: {installed}"
+        return ModelNameError(f"{text}. {other_reading(model_name)}")
 
     def _absent(self, model_name: str, plugin: str, others: Sequence[str] = ()) -> HubError:
         text = f"{model_name} is in {self.host.absence(plugin)}"
@@ -207,24 +224,37 @@ class Registry:
         error.__cause__ = entry.error
         return error
 
-    def _unknown(self, parts: ModelName) -> HubError:
+    def _unknown(self, parts: ModelName, model_name: str) -> HubError:
         name = parts.architecture
         official = self._official.get(name)
         if official is not None and parts.plugin in ("", official):
             others = [f"{c.plugin}/{name}" for c in self.claims.get(name, [])]
             return self._absent(name, official, others)
         here = [n for n, c in self.claims.items() if parts.plugin in ("", *(a.plugin for a in c))]
+        if not model_name.strip():
+            return ModelNameError("the name of a model is empty; write one, such as 'resnet50'")
+        is_name = parts.plugin and not os.path.exists(model_name)
+        reading = "" if is_name else other_reading(model_name)
+        if reading and not os.path.isdir(model_name):
+            return self.misread(model_name)
         where = f"plugin {parts.plugin} has no model" if parts.plugin else "unknown model"
-        error = UnknownModelError(
+        text = (
             f"{where} {name!r}{did_you_mean(name, here)} "
             "`hub list PATTERN` or hub.list_models(pattern) shows what is installed"
         )
         broken = [p for p in self.host.plugins.values() if p.status == "broken"]
         if broken and not parts.plugin:
             names = ", ".join(map(str, broken))
-            error = UnknownModelError(f"{error}. It may be in {names}, which could not be loaded")
+            text = f"{text}. It may be in {names}, which could not be loaded"
+        error = _unknown_error(text, reading)
+        if broken and not parts.plugin:
             error.__cause__ = broken[0].error
         return error
+
+
+def _unknown_error(text: str, reading: str) -> UnknownModelError:
+    """Return the error for an unknown name; `reading` is what else it may be."""
+    return ModelNameError(f"{text}. {reading}") if reading else UnknownModelError(text)
 
 
 def _ambiguous(name: str, owners: Sequence[str]) -> AmbiguousModelError:
@@ -235,29 +265,11 @@ def _ambiguous(name: str, owners: Sequence[str]) -> AmbiguousModelError:
 def load_object(reference: str) -> Any:
     """Import "package.module:name" and return what it names."""
     module, _, name = reference.partition(":")
+    found = importlib.import_module(module)
     try:
-        return getattr(importlib.import_module(module), name)
+        return functools.reduce(getattr, name.split("."), found)
     except AttributeError:
         raise PluginError(f"{reference!r}: module {module} has no {name!r}") from None
-
-
-def plugin_attribute(name: str) -> Any:
-    """Return what a plugin offers as `hub.name`.
-
-    Raises:
-        AttributeError: none does; the message says which plugin would.
-    """
-    missing = AttributeError(f"module 'hub' has no attribute {name!r}")
-    is_module = not name.startswith("_") and importlib.util.find_spec(f"hub.{name}") is not None
-    if name.startswith("_") or is_module or plugins.is_loading():
-        raise missing
-    for offered in reversed(plugins.host().hook.hub_attributes()):  # official ones come first
-        if name in offered:
-            return load_object(offered[name])
-    for plugin, entry in plugins.known().items():
-        if name in entry["attributes"]:
-            raise AttributeError(f"hub.{name} is in {plugins.host().absence(plugin)}")
-    raise missing
 
 
 def _entrypoint(family: Family, name: str, tags: Mapping[str, Weights]) -> Callable[..., nn.Module]:
@@ -271,9 +283,9 @@ def _entrypoint(family: Family, name: str, tags: Mapping[str, Weights]) -> Calla
             )
         if family.converter is not None:
             kwargs.setdefault("pretrained_filter_fn", load_object(family.converter))
-        return build_model_with_cfg(
-            load_object(family.model), name, pretrained, **{**family.variants[name], **kwargs}
-        )
+        model_cls: Callable[..., nn.Module] = load_object(family.model)
+        kwargs = {**family.variants[name], **kwargs}
+        return build_model_with_cfg(model_cls, name, pretrained, **kwargs)
 
     build.__name__ = build.__qualname__ = name
     build.__doc__ = f"Build {name} of the family {family.name}; see `hub.create_model`."
@@ -282,6 +294,7 @@ def _entrypoint(family: Family, name: str, tags: Mapping[str, Weights]) -> Calla
 
 # --- the registry of this process ---------------------------------------------------------------
 
+_lock = threading.Lock()  # holds a name from being registered while the registry is built
 _local: dict[str, Architecture] = {}
 _registry: Registry | None = None
 
@@ -289,14 +302,33 @@ _registry: Registry | None = None
 def registry() -> Registry:
     """Return the registry of this process."""
     global _registry
-    if _registry is None or _registry.host is not plugins.host():
-        _registry = Registry(plugins.host(), _local)
-    return _registry
+    host = plugins.host()
+    with _lock:
+        if _registry is None or _registry.host is not host:
+            _registry = Registry(host, _local)
+        return _registry
 
 
 def refresh() -> None:
     """Look for plugins again, for those installed since `import hub`, as in a notebook."""
     plugins.rescan(force=True)
+
+
+def parse_model_name(model_name: str) -> tuple[str | None, str]:
+    """Split the scheme of a source from a name: ("hf-hub", "org/name") or (None, "resnet50").
+
+    Raises:
+        TypeError: it is no text.
+        ModelNameError: a path, or a repository, without a scheme; the message says what to write.
+    """
+    scheme, rest = split_source(model_name)
+    if scheme is None:
+        plugin = ModelName.parse(rest).plugin
+        if (plugin or is_path(rest)) and not registry().knows_plugin(plugin):
+            raise registry().misread(rest)
+    elif not rest:
+        raise ModelNameError(f"{model_name!r} names nothing behind its scheme")
+    return scheme, rest
 
 
 def find(model_name: str) -> tuple[Architecture, str]:
@@ -312,9 +344,7 @@ def find(model_name: str) -> tuple[Architecture, str]:
 def _lookup(model_name: str) -> tuple[Architecture, str] | None:
     """Return architecture and tag, or None where no installed plugin has the name."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", HubDeprecationWarning)
-            return registry().find(model_name)
+        return registry().find(model_name, warn=False)
     except HubError:
         return None
 
@@ -349,8 +379,8 @@ def _register(fn: _F, name: str | None) -> _F:
     default_cfg = getattr(module, "default_cfgs", {}).get(name)
     # Family checks the name, here as for plugins.
     Family(name=LOCAL, model=f"{fn.__module__}:{fn.__name__}", variants={name: {}})
-    known = registry()
-    claimed = [c.plugin for c in known.claims.get(name, []) if c.plugin != LOCAL]
+    claims = [] if plugins.is_loading() else registry().claims.get(name, [])
+    claimed = [c.plugin for c in claims if c.plugin != LOCAL]
     if claimed:
         warnings.warn(
             f"{name} is also in plugin {', '.join(claimed)}; the one registered here is "
@@ -358,7 +388,7 @@ def _register(fn: _F, name: str | None) -> _F:
             HubWarning,
             stacklevel=3,
         )
-    _local[name] = Architecture(
+    architecture = Architecture(
         name=name,
         plugin=LOCAL,
         module=fn.__module__.rpartition(".")[2],
@@ -366,7 +396,9 @@ def _register(fn: _F, name: str | None) -> _F:
         weights=dict(default_cfg.cfgs) if default_cfg else {},
     )
     global _registry
-    _registry = None
+    with _lock:
+        _local[name] = architecture
+        _registry = None
     return fn
 
 
@@ -481,7 +513,7 @@ def is_model_pretrained(model_name: str) -> bool:
     return tag in architecture.weights and architecture.weights[tag].has_weights
 
 
-def model_entrypoint(model_name: str, module_filter: str | None = None) -> Callable[..., nn.Module]:
+def model_entrypoint(model_name: str, module_filter: str | None = None) -> Callable[..., Backbone]:
     """Return the function that builds an architecture: `fn(pretrained=False, **kwargs)`.
 
     Args:
@@ -496,7 +528,7 @@ def model_entrypoint(model_name: str, module_filter: str | None = None) -> Calla
         raise UnknownModelError(
             f"{architecture.name} is in the family {architecture.module!r}, not {module_filter!r}"
         )
-    return architecture.entrypoint
+    return cast("Callable[..., Backbone]", architecture.entrypoint)
 
 
 def get_pretrained_cfg(model_name: str, allow_unregistered: bool = True) -> Weights | None:

@@ -141,7 +141,7 @@ class FeatureGraphNet(nn.Module):
 
 def FeatureListNet(
     model: Backbone, out_indices: Indices = None, output_fmt: str = "NCHW"
-) -> Backbone:
+) -> Backbone[list[Tensor]]:
     """Return the network itself as a feature extractor; see `Backbone.as_features`."""
     return model.as_features(out_indices, output_fmt)
 
