@@ -12,9 +12,9 @@ from typing import Any, ClassVar, Self
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from hub.features import LAYOUTS, FeatureInfo, Indices, take_indices, to_layout
+from hub.blocks import recompute, run_each
+from hub.features import FeatureInfo, Indices, check_layout, take_indices, to_layout
 from hub.groups import depth_of_parameters
 
 
@@ -134,7 +134,9 @@ class Backbone(nn.Module):
             x: features.
             pre_logits: stop before the classifier: (B, head_hidden_size).
         """
-        x = F.dropout(self.forward_pool(x), self.drop_rate, self.training)
+        x = self.forward_pool(x)
+        drop = self._modules.get("head_drop")  # a network may have it as a module, for its hooks
+        x = F.dropout(x, self.drop_rate, self.training) if drop is None else drop(x)
         return x if pre_logits else self.get_classifier()(x)
 
     def forward_intermediates(
@@ -167,8 +169,7 @@ class Backbone(nn.Module):
         Raises:
             ValueError: a level or layout that does not exist.
         """
-        if output_fmt not in LAYOUTS:
-            raise ValueError(f"output_fmt={output_fmt!r}: it can be {', '.join(LAYOUTS)}")
+        check_layout(output_fmt)
         wanted = self._check_levels(indices)
         height, width = x.shape[-2:]
         maps, prefixes = [], []
@@ -215,20 +216,25 @@ class Backbone(nn.Module):
     def apply_block(self, block: nn.Module, x: Tensor, *args: Any) -> Tensor:
         """Run a block; with gradient checkpointing, it is run again in the backward pass."""
         if self.grad_checkpointing and self.training and torch.is_grad_enabled():
-            again: Tensor = checkpoint(block, x, *args, use_reentrant=False)
-            return again
+            return recompute(block, x, *args)
         out: Tensor = block(x, *args)
         return out
 
     def run(self, stage: nn.Module, x: Tensor) -> Tensor:
-        """Run a stage, which is an nn.Sequential of blocks."""
-        if not self.grad_checkpointing:
-            out: Tensor = stage(x)  # called as a module, so that its hooks fire
-            return out
-        assert isinstance(stage, nn.Sequential)
-        for block in stage:
-            x = self.apply_block(block, x)
+        """Run a stage: with gradient checkpointing block by block, if it is an nn.Sequential."""
+        if not (self.grad_checkpointing and isinstance(stage, nn.Sequential)):
+            return self.apply_block(stage, x)
+        for level in self.run_each(stage, x):
+            x = level
         return x
+
+    def run_each(self, stage: nn.Sequential, x: Tensor) -> Iterator[Tensor]:
+        """Run a stage of which each block is a level; yield what each gives.
+
+        The hooks of the stage fire as if it were called; those after it with its last block, so
+        not where somebody stopped early.
+        """
+        return run_each(stage, x, self.apply_block)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Trade time for memory: keep only the borders of blocks, recompute what is inside."""
@@ -297,7 +303,8 @@ class Backbone(nn.Module):
                 setattr(self, name, nn.Identity())
         if prune_head:
             for name in self.head_modules:
-                if isinstance(getattr(self, name), nn.Module):
+                module = getattr(self, name)
+                if isinstance(module, nn.Module) and any(True for _ in module.parameters()):
                     setattr(self, name, nn.Identity())
             self.reset_classifier(0, "")
         return wanted
@@ -312,6 +319,7 @@ class Backbone(nn.Module):
         Returns:
             The network itself. `feature_info` now describes what forward returns.
         """
+        check_layout(output_fmt)
         if out_indices is None:
             out_indices = self.default_indices
         self.feature_info = self.feature_info.from_other(out_indices)
@@ -336,14 +344,6 @@ class Backbone(nn.Module):
         """Return the names of parameters that weight decay should spare."""
         own = dict(self.named_parameters(recurse=False))
         return {name for name in self.no_decay if name in own}
-
-    def train(self, mode: bool = True) -> Self:
-        """Set training mode, except for norms that `hub.freeze` holds."""
-        super().train(mode)
-        for module in self.modules():
-            if getattr(module, "_frozen_statistics", False):
-                module.training = False
-        return self
 
 
 def _drop_after(root: nn.Module, path: str, keep: Iterable[str]) -> None:

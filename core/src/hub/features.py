@@ -13,6 +13,12 @@ Indices = int | Sequence[int] | None
 LAYOUTS = ("NCHW", "NHWC", "NLC")
 
 
+def check_layout(output_fmt: str) -> None:
+    """Raise ValueError unless maps can be had in a layout."""
+    if output_fmt not in LAYOUTS:
+        raise ValueError(f"output_fmt={output_fmt!r}: it can be {', '.join(LAYOUTS)}")
+
+
 def take_indices(num_levels: int, indices: Indices = None) -> list[int]:
     """Return the levels that `indices` asks for, ascending and each once.
 
