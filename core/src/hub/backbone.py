@@ -5,6 +5,7 @@ A network states its levels, its head and its feature table; `Backbone` derives 
 
 from __future__ import annotations
 
+import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, Self
@@ -270,6 +271,17 @@ class Backbone(nn.Module):
             module = getattr(self, name)
             if isinstance(module, nn.Module):
                 module.to(device=first.device, dtype=first.dtype).train(self.training)
+
+    def present_arguments(self) -> dict[str, Any]:
+        """Return the constructor keywords that a network answers for as it is now.
+
+        These are the ones that it holds as attributes of their names, and its pool. A family adds
+        those that a method of its own can change. `hub.save_pretrained` writes what is not as the
+        network was built.
+        """
+        held = {key: getattr(self, key, None) for key in inspect.signature(type(self)).parameters}
+        data = {k: v for k, v in held.items() if isinstance(v, int | float | str | list | tuple)}
+        return data | {"global_pool": self.pool_name}
 
     # --- what follows: parts of it --------------------------------------------------------------
 

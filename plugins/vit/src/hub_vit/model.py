@@ -13,6 +13,7 @@ Differences from the original:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from hub import Backbone, FeatureInfo
@@ -277,6 +278,14 @@ class VisionTransformer(Backbone):
             self.pos_embed = nn.Parameter(resized, self.pos_embed.requires_grad)
         for row in self.feature_info:
             row["reduction"] = self.patch_embed.feat_ratio()
+
+    def present_arguments(self) -> dict[str, Any]:
+        """Add the size of a patch, and where the final norm is."""
+        norms = self.norm, self.fc_norm
+        has_norm = not all(isinstance(norm, nn.Identity) for norm in norms)
+        where = {"fc_norm": isinstance(self.norm, nn.Identity)} if has_norm else {}
+        patch_size = self.patch_embed.patch_size
+        return {**super().present_arguments(), "patch_size": patch_size, **where}
 
     def feature_size(self, height: int, width: int, index: int) -> tuple[int, int]:
         """Return (height, width) of the grid of tokens; all levels have the same."""
