@@ -314,8 +314,9 @@ def get_norm_layer(norm_layer: LayerType | None) -> LayerFactory | None:
 
 
 def get_norm_name(norm: nn.Module) -> str | None:
-    """Return the first name that `get_norm_layer` knows for the class of a norm, if any."""
-    return next((name for name, cls in NORMS.items() if cls is type(norm)), None)
+    """Return the name, of several the longest, by which `get_norm_layer` knows a norm's class."""
+    names = [name for name, cls in NORMS.items() if cls is type(norm)]
+    return max(names, key=len, default=None)
 
 
 def create_norm_layer(layer_name: LayerType, num_features: Shape, **kwargs: Any) -> nn.Module:
