@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Self
 
 import torch
@@ -338,6 +338,19 @@ class Backbone(nn.Module):
         self._out_indices, self._out_layout = self.feature_info.out_indices, output_fmt
         self.prune_intermediate_layers(self._out_indices, prune_norm=True)
         return self
+
+    @property
+    def return_layers(self) -> dict[str, str]:
+        """Module to number of each level that a feature extractor hands out, as timm's has it.
+
+        transformers' TimmBackbone sets it to have the maps of all levels that are left.
+        """
+        return {row["module"]: str(row["index"]) for row in self.feature_info.get_dicts()}
+
+    @return_layers.setter
+    def return_layers(self, layers: Mapping[str, str]) -> None:
+        left = self.feature_info[: self._num_levels]
+        self._out_indices = tuple(row["index"] for row in left if row["module"] in layers)
 
     def _head_roots(self) -> set[str]:
         return {self.classifier_path.partition(".")[0], *self.head_modules}

@@ -245,9 +245,7 @@ def _described(model: nn.Module) -> Weights:
     if not isinstance(described, Mapping) or not hasattr(model, "_built_by"):
         inner = [f"model.{path}" for path, m in model.named_modules() if hasattr(m, "_built_by")]
         if inner:
-            raise HubError(
-                f"{type(model).__name__} holds a network of hub: save that, {inner[0]}"
-            )
+            raise HubError(f"{type(model).__name__} holds a network of hub: save that, {inner[0]}")
         raise HubError(
             f"{type(model).__name__} was not built by hub, so its architecture has no name: build "
             "it with hub.create_model, or register its class with @hub.register_model"
