@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from hub.blocks import recompute, run_each
 from hub.features import FeatureInfo, Indices, check_layout, take_indices, to_layout
 from hub.groups import depth_of_parameters
+
+if TYPE_CHECKING:
+    from hub.optimizing import Optimization
 
 
 class Backbone(nn.Module):
@@ -64,6 +67,8 @@ class Backbone(nn.Module):
     feature_info: FeatureInfo
     pretrained_cfg: dict[str, Any]
     default_cfg: dict[str, Any]
+    #: Of a copy that `hub.optimize` made.
+    optimization: Optimization
 
     def __init__(self) -> None:
         super().__init__()
