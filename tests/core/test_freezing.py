@@ -136,7 +136,7 @@ def test_submodules_and_statistics_are_timms_arguments():
         ("conv1", "bn1.bias"),
         ("maxpool", "bn1.bias"),
         ("layer1", "layer1.0.bn2.bias"),
-        ("global_pool", "layer4.0.bn2.bias"),
+        ("global_pool", "layer4.0.downsample.2.bias"),
         ("fc", "fc.bias"),
     ],
 )
