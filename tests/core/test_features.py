@@ -37,7 +37,22 @@ def test_table_answers_for_the_levels_handed_out():
     assert info.channels([0, 2]) == [8, 32]
     assert info.get_dicts(keys=["num_chs"]) == [dict(num_chs=16), dict(num_chs=64)]
     assert info[2] == dict(num_chs=32, reduction=8, module="layer2", index=2)
+    assert info.info is info
     assert info.from_other([0]).channels() == [8]
     copy = pickle.loads(pickle.dumps(info))
     assert copy == info
     assert copy.out_indices == (1, 3)
+
+
+@pytest.mark.parametrize("given", [(), [], [1.0], (0, 1.5), "12", "1", 1.0, [None], object()])
+def test_what_is_no_level_is_named_as_out_indices(given):
+    with pytest.raises(ValueError, match=r"out_indices=.*: give the numbers .* levels are 0 to 4"):
+        take_indices(5, given)
+
+
+def test_whole_numbers_of_any_type_are_levels():
+    class Whole:
+        def __index__(self):
+            return 2
+
+    assert take_indices(5, [Whole(), 0]) == [0, 2]

@@ -60,5 +60,5 @@ def test_freezing_all_but_the_head_is_the_default():
     model = hub.create_model("test_resnet")
     hub.freeze(model)
     assert [n for n, p in model.named_parameters() if p.requires_grad] == ["fc.weight", "fc.bias"]
-    with pytest.raises(ValueError, match=r"upto='layer9' .*; levels are act1, layer1"):
+    with pytest.raises(ValueError, match=r"upto='layer9' .* levels are act1, layer1"):
         hub.freeze(model, upto="layer9")

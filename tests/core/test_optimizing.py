@@ -473,3 +473,35 @@ def test_compiled_copy():
     _, counts = done(model, torch.rand(2, 3, 64, 64), backend="compile")
     assert counts == (15, 0, 0)
     torch._dynamo.reset()
+
+
+@pytest.mark.skipif(not onednn._is_supported(torch.bfloat16), reason="no bfloat16 on this CPU")
+@pytest.mark.parametrize("name", ["test_vit", "test_resnet"])
+@pytest.mark.parametrize("is_converted", [False, True])
+def test_copy_in_16_bits_is_held_to_what_the_network_is_off_in_16_bits(
+    name, is_converted, monkeypatch
+):
+    right = optimizing._error
+    errors = []
+    monkeypatch.setattr(optimizing, "_error", lambda *a: errors.append(right(*a)) or errors[-1])
+    model = settled(hub.create_model(name))
+    fast = hub.optimize(
+        model.bfloat16() if is_converted else model, dtype=None if is_converted else torch.bfloat16
+    )
+    of_the_copy, of_the_network = errors
+    assert fast.optimization.error == of_the_copy  # against float32, also where it never was
+    assert 1e-3 < of_the_network < 0.05
+    monkeypatch.setattr(optimizing, "_error", right)
+    packed = onednn.PackedConv2d if name == "test_resnet" else onednn.PackedLinear
+    forward = packed.forward
+    monkeypatch.setattr(packed, "forward", lambda self, x: 1.1 * forward(self, x))
+    with pytest.raises(OptimizationError, match="differ by"):
+        hub.optimize(model.bfloat16())
+
+
+def test_network_that_is_not_what_its_description_says_needs_an_example():
+    model = settled(hub.create_model("test_resnet"))
+    model.conv1[0] = nn.Conv2d(5, 16, 3, 2, 1, bias=False)
+    with pytest.raises(ValueError, match=r"\(1, 3, 160, 160\): give an example_input .*5 channels"):
+        hub.optimize(model)
+    done(model, torch.rand(1, 5, 64, 64))

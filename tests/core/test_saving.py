@@ -1,5 +1,6 @@
 """What is saved is built again, to equal tensors."""
 
+import functools
 import json
 import signal
 import subprocess
@@ -9,8 +10,10 @@ import hub
 import pytest
 import torch
 from hub.__main__ import main
+from hub_layers import freeze_batch_norm_2d, unfreeze_batch_norm_2d
 from safetensors import safe_open
 from torch import nn
+from torch.nn.utils import parametrizations, prune
 
 
 @pytest.fixture
@@ -64,6 +67,155 @@ def test_changes_after_creation_are_saved(tmp_path):
     x = torch.rand(1, 2, 64, 64)
     assert torch.equal(loaded(x), model(x))
     assert loaded.pretrained_cfg["input_size"] == (2, 160, 160)
+
+
+def expect_loaded_equal(model, folder):
+    """Save, load and compare; return the arguments that the configuration states."""
+    hub.save_pretrained(model.eval(), folder)
+    loaded = hub.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    size = getattr(model, "img_size", None) or (64, 64)
+    x = torch.rand(1, model.in_chans, *size)
+    assert torch.equal(loaded(x), model(x))
+    assert [*map(type, loaded.modules())] == [*map(type, model.modules())]
+    return config_of(folder).get("model_args", {})
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_vit2"])
+@pytest.mark.parametrize("pool", ["avg", "max", "avgmax", "catavgmax", "token", ""])
+def test_every_pool_that_was_chosen_later_is_saved(name, pool, tmp_path):
+    model = hub.create_model(name)
+    try:
+        model.reset_classifier(3 if pool else 0, pool)
+    except ValueError:
+        pytest.skip("no such pool")
+    expect_loaded_equal(model, tmp_path)
+
+
+def test_where_the_final_norm_is_does_not_depend_on_the_pool_that_was_chosen_later(tmp_path):
+    model = hub.create_model("test_vit")
+    model.reset_classifier(3, "avg")
+    arguments = expect_loaded_equal(model, tmp_path)
+    assert arguments == {"global_pool": "avg", "fc_norm": False}
+
+
+@pytest.mark.parametrize("name", ["test_vit", "vit_tiny_patch16_224"])
+@pytest.mark.parametrize("sizes", [dict(img_size=(96, 64)), dict(img_size=64, patch_size=8)])
+def test_sizes_that_were_set_later_are_saved(name, sizes, tmp_path):
+    model = hub.create_model(name, num_classes=2)
+    model.set_input_size(**sizes)
+    expect_loaded_equal(model, tmp_path)
+    assert config_of(tmp_path)["pretrained_cfg"]["input_size"][1:] == list(model.img_size)
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
+def test_attributes_that_are_arguments_are_saved(name, tmp_path):
+    model = hub.create_model(name)
+    model.drop_rate = 0.25
+    assert expect_loaded_equal(model, tmp_path) == {"drop_rate": 0.25}
+
+
+def test_norms_frozen_and_thawed_in_place_are_saved(tmp_path):
+    model = freeze_batch_norm_2d(hub.create_model("test_resnet"))
+    assert expect_loaded_equal(model, tmp_path / "a") == {"norm_layer": "frozenbatchnorm2d"}
+    model = hub.create_model(f"local-dir:{tmp_path}/a", pretrained=True)
+    assert expect_loaded_equal(unfreeze_batch_norm_2d(model), tmp_path / "b") == {}
+
+
+def test_what_belongs_to_a_run_is_no_part_of_the_network(tmp_path):
+    model = hub.create_model("test_resnet")
+    hub.freeze(model)
+    model.set_grad_checkpointing()
+    model.layer1[0].act2.inplace = False
+    expect_loaded_equal(model, tmp_path / "a")
+    shared = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    hub.save_pretrained(torch.compile(shared, backend="eager"), tmp_path / "b")
+    assert "model_args" not in config_of(tmp_path / "b")
+    loaded = hub.create_model(f"local-dir:{tmp_path}/b", pretrained=True)
+    assert type(loaded.bn1) is nn.BatchNorm2d
+    assert torch.equal(loaded.bn1.weight, model.bn1.weight)
+
+
+def test_function_that_states_arguments_itself_builds_from_what_it_saved(tmp_path):
+    @hub.register_model
+    def own_net(pretrained=False, **kwargs):
+        from hub_resnet.model import ResNet
+
+        own = dict(block="basic", layers=(1, 1, 1, 1))
+        return hub.build_model_with_cfg(ResNet, "own_net", pretrained, **own, **kwargs)
+
+    model = hub.create_model("own_net", drop_rate=0.1)
+    assert expect_loaded_equal(model, tmp_path) == {"drop_rate": 0.1}
+
+
+def replace(path, module):
+    return lambda model: model.set_submodule(path, module)
+
+
+def change(path, **values):
+    return lambda model: vars(model.get_submodule(path)).update(values)
+
+
+CHANGES = {
+    "a classifier": (replace("fc", nn.Linear(96, 2)), r"fc.out_features is 2, .*fc.weight is \(2"),
+    "an activation": (replace("act1", nn.SiLU()), "act1 is a SiLU, not a ReLU"),
+    "a pool of the stem": (replace("maxpool", nn.Identity()), "maxpool is a Identity, not a Max"),
+    "a block more": (lambda m: m.layer4.append(nn.Identity()), r"other modules: layer4\.1"),
+    "a block less": (lambda m: m.layer4.__delitem__(0), r"other modules: layer4\.0"),
+    "an adapter": (
+        lambda m: replace("fc", nn.Sequential(m.fc, nn.Linear(1000, 1000)))(m),
+        r"other modules: fc\.0, fc\.1",
+    ),
+    "a module by its options": (change("bn1", eps=1e-3), r"bn1\.eps is 0\.001, not 1e-05"),
+    "a dilation": (
+        replace("layer1.0.conv1", nn.Conv2d(32, 32, 3, padding=2, dilation=2, bias=False)),
+        r"conv1\.dilation is \(2, 2\), not \(1, 1\)",
+    ),
+    "some norms": (lambda m: freeze_batch_norm_2d(m.layer1), "is a FrozenBatchNorm2d, not a Batch"),
+    "a hook": (lambda m: m.layer1.register_forward_hook(lambda *_: None), "hooked to layer1"),
+    "a forward": (lambda m: setattr(m, "forward", lambda x: x), "hooked to the network"),
+    "weight norm": (lambda m: parametrizations.weight_norm(m.fc), "modules: fc.parametrizations"),
+    "pruning": (lambda m: prune.l1_unstructured(m.fc, "weight", 0.5), "hooked to fc"),
+    "a narrower weight": (
+        lambda m: setattr(m.fc.weight, "data", m.fc.weight.data[:500]),
+        r"fc\.weight is \(500, 96\) float32",
+    ),
+    "a tied weight": (
+        lambda m: setattr(m.layer1[0].bn2, "weight", m.layer1[0].bn1.weight),
+        "other parameters are shared",
+    ),
+    "double": (lambda m: m.double(), r"conv1\.0\.weight is \(16, 3, 3, 3\) float64, not"),
+    "a bias less": (lambda m: setattr(m.fc, "bias", None), r"fc\.bias is absent, not \(1000,\)"),
+    "a sparse weight": (
+        lambda m: setattr(m.fc, "weight", nn.Parameter(m.fc.weight.to_sparse())),
+        r"fc\.weight is",
+    ),
+    "integers": (
+        lambda m: setattr(m.bn1, "running_mean", torch.zeros(32, dtype=torch.int8)),
+        r"bn1\.running_mean is \(32,\) int8, not",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_what_no_argument_describes_is_refused_before_anything_is_written(what, tmp_path):
+    make, message = CHANGES[what]
+    model = hub.create_model("test_resnet")
+    make(model)
+    with pytest.raises(hub.HubError, match=f"(?s)cannot describe this test_resnet: .*{message}"):
+        hub.save_pretrained(model, tmp_path / "new")
+    with pytest.raises(hub.HubError, match="save its tensors alone"):
+        hub.push_to_hub(model, "org/name")
+    assert not list(tmp_path.iterdir())
+
+
+def test_norms_of_other_options_are_refused_by_what_they_are(tmp_path):
+    partial = functools.partial(nn.BatchNorm2d, eps=1e-3)
+    model = hub.create_model("test_resnet", norm_layer=partial)
+    with pytest.raises(hub.HubError, match=r"conv1\.1\.eps is 0\.001"):
+        hub.save_pretrained(model, tmp_path)
+    wrapper = hub.create_model("test_resnet", features_only=True, feature_cls="getter")
+    with pytest.raises(hub.HubError, match=r"holds a network of hub: save that, model\.model"):
+        hub.save_pretrained(wrapper, tmp_path)
 
 
 def test_labels_have_to_be_as_many_as_classes(model, tmp_path):
@@ -195,6 +347,24 @@ hub.save_pretrained(hub.create_model("test_resnet", num_classes=9), {str(tmp_pat
     ]
     loaded = hub.create_model(f"local-dir:{tmp_path}", pretrained=True)
     assert torch.equal(loaded.fc.weight, model.fc.weight)
+
+
+def test_processes_that_save_to_one_folder_take_turns(model, tmp_path):
+    code = f"""
+import hub, sys
+for classes in range(2, 12):
+    hub.save_pretrained(hub.create_model("test_resnet", num_classes=classes), {str(tmp_path)!r})
+"""
+    hub.save_pretrained(model, tmp_path)
+    writers = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
+    while any(writer.poll() is None for writer in writers):
+        with safe_open(tmp_path / "model.safetensors", "pt") as file:  # always whole
+            assert file.get_tensor("fc.weight").shape[1] == 96
+        config_of(tmp_path)
+    assert [writer.returncode for writer in writers] == [0, 0]
+    loaded = hub.create_model(f"local-dir:{tmp_path}", pretrained=True)
+    assert loaded.num_classes == 11
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_download_makes_a_folder_that_works_alone(model, tmp_path, capsys):

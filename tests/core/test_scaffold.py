@@ -27,7 +27,7 @@ def test_rendered_tree_passes_the_kit_without_being_installed(tmp_path, capsys):
     assert main(["plugins", "test", str(folder)]) == 0
     out = capsys.readouterr().out
     assert "acme/acme_net ..............." in out
-    assert "2 architectures, 48 checks passed, 0 failed" in out
+    assert "2 architectures, 49 checks passed, 0 failed" in out
     assert hub.is_model("acme_net")
 
 

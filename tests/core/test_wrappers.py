@@ -29,7 +29,7 @@ def test_forms_agree(whole, form):
     x = torch.rand(1, 3, 64, 64)
     found = net(x)
     if isinstance(found, dict):
-        assert list(found) == ["layer1", "layer3"]
+        assert list(found) == ["1", "3"]
         found = list(found.values())
     expected = whole.forward_intermediates(x, (1, 3), intermediates_only=True)
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(found, expected, strict=True))
@@ -72,3 +72,66 @@ def test_hooks_serve_networks_without_the_contract():
         hub.create_model("plain_net", features_only=True)
     with pytest.raises(ValueError, match=r"feature_cls='hok'\. Did you mean hook\? It can be list"):
         hub.create_model("plain_net", features_only=True, feature_cls="hok")
+
+
+@pytest.mark.parametrize("form", ["list", "getter", "dict", "hook", "fx"])
+def test_forms_carry_the_description_of_the_network(form):
+    net = hub.create_model("test_resnet", features_only=True, out_indices=[1], feature_cls=form)
+    assert net.pretrained_cfg == net.default_cfg
+    assert net.pretrained_cfg["architecture"] == "test_resnet"
+    assert net.feature_info.info[1] == dict(num_chs=32, reduction=4, module="layer1", index=1)
+
+
+@pytest.mark.parametrize(
+    ("cls", "keys"),
+    [
+        (hub.FeatureDictNet, ["2", "4"]),
+        (hub.FeatureGetterNet, ["2", "4"]),
+        (hub.FeatureGraphNet, ["2", "4"]),
+        (hub.FeatureHookNet, ["layer2", "layer4"]),
+    ],
+)
+def test_keys_of_a_dict_are_timms_or_those_asked_for(cls, keys):
+    options = {} if cls is hub.FeatureDictNet else {"return_dict": True}
+    x = torch.rand(1, 3, 64, 64)
+    net = cls(hub.create_model("test_resnet"), (2, 4), **options).eval()
+    assert list(net(x)) == keys
+    net = cls(hub.create_model("test_resnet"), (2, 4), out_map=["p3", 5], **options).eval()
+    assert list(net(x)) == ["p3", "5"]
+    with pytest.raises(ValueError, match=r"names 1 maps, and 2 are handed out: levels \(2, 4\)"):
+        cls(hub.create_model("test_resnet"), (2, 4), out_map=["p3"])
+
+
+@pytest.mark.parametrize(
+    "options", [dict(out_indices=(1, 99)), dict(feature_cls="dict"), dict(output_fmt="NHWC")]
+)
+def test_options_of_a_feature_extractor_need_features_only(options):
+    (key,) = options
+    for kwargs in (options, {**options, "features_only": False}):
+        with pytest.raises(TypeError, match=f"{key}=.*: add features_only=True for maps, or leave"):
+            hub.create_model("test_resnet", **kwargs)
+
+
+def test_layout_that_does_not_exist_is_refused_at_once():
+    for form in ("list", "getter"):
+        with pytest.raises(ValueError, match="output_fmt='CHW': it can be NCHW, NHWC, NLC"):
+            hub.create_model("test_resnet", features_only=True, output_fmt="CHW", feature_cls=form)
+
+
+def test_return_layers_choose_among_the_levels_that_are_left():
+    net = hub.create_model("test_resnet", features_only=True, out_indices=(1, 3)).eval()
+    assert net.return_layers == {"layer1": "1", "layer3": "3"}
+    net.return_layers = {row["module"]: "" for row in net.feature_info.info}
+    assert [m.shape[1] for m in net(torch.rand(1, 3, 64, 64))] == [32, 32, 48, 192]
+
+
+@pytest.mark.slow
+def test_transformers_takes_it_for_timm(monkeypatch):
+    timm, transformers = pytest.importorskip("timm"), pytest.importorskip("transformers")
+    monkeypatch.setattr(timm, "create_model", hub.create_model)
+    config = transformers.TimmBackboneConfig(backbone="test_resnet", out_indices=[1, 3])
+    outputs = transformers.TimmBackbone(config).eval()(
+        torch.rand(1, 3, 64, 64), output_hidden_states=True
+    )
+    assert [m.shape[1] for m in outputs.feature_maps] == [32, 192]
+    assert [m.shape[1] for m in outputs.hidden_states] == [32, 32, 48, 192]

@@ -5,17 +5,18 @@ A network states its levels, its head and its feature table; `Backbone` derives 
 
 from __future__ import annotations
 
+import inspect
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, cast, overload
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from hub.features import LAYOUTS, FeatureInfo, Indices, take_indices, to_layout
+from hub.blocks import recompute, run_each
+from hub.features import FeatureInfo, Indices, check_layout, take_indices, to_layout
 from hub.groups import depth_of_parameters
 
 if TYPE_CHECKING:
@@ -153,7 +154,9 @@ class Backbone(nn.Module, Generic[Out]):
             x: features.
             pre_logits: stop before the classifier: (B, head_hidden_size).
         """
-        x = F.dropout(self.forward_pool(x), self.drop_rate, self.training)
+        x = self.forward_pool(x)
+        drop = self._modules.get("head_drop")  # a network may have it as a module, for its hooks
+        x = F.dropout(x, self.drop_rate, self.training) if drop is None else drop(x)
         return x if pre_logits else self.get_classifier()(x)
 
     @overload
@@ -213,8 +216,7 @@ class Backbone(nn.Module, Generic[Out]):
         Raises:
             ValueError: a level or layout that does not exist.
         """
-        if output_fmt not in LAYOUTS:
-            raise ValueError(f"output_fmt={output_fmt!r}: it can be {', '.join(LAYOUTS)}")
+        check_layout(output_fmt)
         wanted = self._check_levels(indices)
         height, width = x.shape[-2:]
         maps, prefixes = [], []
@@ -261,20 +263,25 @@ class Backbone(nn.Module, Generic[Out]):
     def apply_block(self, block: nn.Module, x: Tensor, *args: Any) -> Tensor:
         """Run a block; with gradient checkpointing, it is run again in the backward pass."""
         if self.grad_checkpointing and self.training and torch.is_grad_enabled():
-            again: Tensor = checkpoint(block, x, *args, use_reentrant=False)
-            return again
+            return recompute(block, x, *args)
         out: Tensor = block(x, *args)
         return out
 
     def run(self, stage: nn.Module, x: Tensor) -> Tensor:
-        """Run a stage, which is an nn.Sequential of blocks."""
-        if not self.grad_checkpointing:
-            out: Tensor = stage(x)  # called as a module, so that its hooks fire
-            return out
-        assert isinstance(stage, nn.Sequential)
-        for block in stage:
-            x = self.apply_block(block, x)
+        """Run a stage: with gradient checkpointing block by block, if it is an nn.Sequential."""
+        if not (self.grad_checkpointing and isinstance(stage, nn.Sequential)):
+            return self.apply_block(stage, x)
+        for level in self.run_each(stage, x):
+            x = level
         return x
+
+    def run_each(self, stage: nn.Sequential, x: Tensor) -> Iterator[Tensor]:
+        """Run a stage of which each block is a level; yield what each gives.
+
+        The hooks of the stage fire as if it were called; those after it with its last block, so
+        not where somebody stopped early.
+        """
+        return run_each(stage, x, self.apply_block)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Trade time for memory: keep only the borders of blocks, recompute what is inside."""
@@ -313,6 +320,17 @@ class Backbone(nn.Module, Generic[Out]):
             if isinstance(module, nn.Module):
                 module.to(device=first.device, dtype=first.dtype).train(self.training)
 
+    def present_arguments(self) -> dict[str, Any]:
+        """Return the constructor keywords that a network answers for as it is now.
+
+        These are the ones that it holds as attributes of their names, and its pool. A family adds
+        those that a method of its own can change. `hub.save_pretrained` writes what is not as the
+        network was built.
+        """
+        held = {key: getattr(self, key, None) for key in inspect.signature(type(self)).parameters}
+        data = {k: v for k, v in held.items() if isinstance(v, int | float | str | list | tuple)}
+        return data | {"global_pool": self.pool_name}
+
     # --- what follows: parts of it --------------------------------------------------------------
 
     @property
@@ -345,7 +363,8 @@ class Backbone(nn.Module, Generic[Out]):
                 setattr(self, name, nn.Identity())
         if prune_head:
             for name in self.head_modules:
-                if isinstance(getattr(self, name), nn.Module):
+                module = getattr(self, name)
+                if isinstance(module, nn.Module) and any(True for _ in module.parameters()):
                     setattr(self, name, nn.Identity())
             self.reset_classifier(0, "")
         return wanted
@@ -362,12 +381,26 @@ class Backbone(nn.Module, Generic[Out]):
         Returns:
             The network itself. `feature_info` now describes what forward returns.
         """
+        check_layout(output_fmt)
         if out_indices is None:
             out_indices = self.default_indices
         self.feature_info = self.feature_info.from_other(out_indices)
         self._out_indices, self._out_layout = self.feature_info.out_indices, output_fmt
         self.prune_intermediate_layers(self._out_indices, prune_norm=True)
         return cast("Backbone[list[Tensor]]", self)
+
+    @property
+    def return_layers(self) -> dict[str, str]:
+        """Module to number of each level that a feature extractor hands out, as timm's has it.
+
+        transformers' TimmBackbone sets it to have the maps of all levels that are left.
+        """
+        return {row["module"]: str(row["index"]) for row in self.feature_info.get_dicts()}
+
+    @return_layers.setter
+    def return_layers(self, layers: Mapping[str, str]) -> None:
+        left = self.feature_info[: self._num_levels]
+        self._out_indices = tuple(row["index"] for row in left if row["module"] in layers)
 
     def _head_roots(self) -> set[str]:
         return {self.classifier_path.partition(".")[0], *self.head_modules}
@@ -386,14 +419,6 @@ class Backbone(nn.Module, Generic[Out]):
         """Return the names of parameters that weight decay should spare."""
         own = dict(self.named_parameters(recurse=False))
         return {name for name in self.no_decay if name in own}
-
-    def train(self, mode: bool = True) -> Self:
-        """Set training mode, except for norms that `hub.freeze` holds."""
-        super().train(mode)
-        for module in self.modules():
-            if getattr(module, "_frozen_statistics", False):
-                module.training = False
-        return self
 
 
 def _drop_after(root: nn.Module, path: str, keep: Iterable[str]) -> None:

@@ -65,8 +65,8 @@ def build_model_with_cfg(
     cache_dir: str | Path | None = None,
     features_only: bool = False,
     out_indices: Indices = None,
-    feature_cls: str | Callable[..., nn.Module] = "list",
-    output_fmt: str = "NCHW",
+    feature_cls: str | Callable[..., nn.Module] | None = None,
+    output_fmt: str | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
     **kwargs: Any,
@@ -85,17 +85,26 @@ def build_model_with_cfg(
         cache_dir: where downloads are kept.
         features_only: return the network as a feature extractor, see `Backbone.as_features`.
         out_indices: levels of the feature extractor; default: the network's, usually all.
-        feature_cls: form of the feature extractor, by name or class; see `hub.wrappers`.
-        output_fmt: layout of its maps: "NCHW", "NHWC" or "NLC".
+        feature_cls: form of the feature extractor, by name or class; see `hub.wrappers`; default:
+            "list".
+        output_fmt: layout of its maps: "NCHW" (default), "NHWC" or "NLC".
         device: where the network is to be.
         dtype: floating-point type of its parameters.
         **kwargs: constructor keywords. `num_classes` and `in_chans` default to those of the
             weights, `img_size` too where it is fixed.
 
     Raises:
-        TypeError: a keyword that the constructor does not have.
+        TypeError: a keyword that the constructor does not have, or one of a feature extractor
+            without `features_only`.
         WeightsError: the weights cannot be found, read or fitted.
     """
+    of_features = dict(out_indices=out_indices, feature_cls=feature_cls, output_fmt=output_fmt)
+    for key, value in of_features.items():
+        if value is not None and not features_only:
+            raise TypeError(
+                f"{key}={value!r} is of a feature extractor: add features_only=True for maps, or "
+                f"leave {key} out for logits"
+            )
     weights = resolve_pretrained_cfg(variant, pretrained_cfg, pretrained_cfg_overlay)
     parameters = inspect.signature(model_cls).parameters
     _check_keywords(variant, model_cls, parameters, kwargs)
@@ -118,7 +127,7 @@ def build_model_with_cfg(
     whole = frozenset(model.state_dict())
     features: nn.Module = model
     if features_only:
-        features = _as_features(model, feature_cls, out_indices, output_fmt)
+        features = _as_features(model, feature_cls or "list", out_indices, output_fmt)
     if pretrained:
         load_pretrained(
             model,
@@ -141,7 +150,7 @@ def _as_features(
     model: nn.Module,
     feature_cls: str | Callable[..., nn.Module],
     out_indices: Indices,
-    output_fmt: str,
+    output_fmt: str | None,
 ) -> nn.Module:
     """Return a network as a feature extractor of the form asked for."""
     from hub.wrappers import FEATURE_CLASSES
@@ -158,7 +167,7 @@ def _as_features(
                 "feature_info, feature_cls='hook' works"
             )
         feature_cls = FEATURE_CLASSES[feature_cls]
-    options = {"output_fmt": output_fmt} if output_fmt != "NCHW" else {}
+    options = {"output_fmt": output_fmt} if output_fmt is not None else {}
     return feature_cls(model, out_indices=out_indices, **options)
 
 

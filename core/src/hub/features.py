@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
@@ -13,6 +14,12 @@ Indices = int | Sequence[int] | None
 LAYOUTS = ("NCHW", "NHWC", "NLC")
 
 
+def check_layout(output_fmt: str) -> None:
+    """Raise ValueError unless maps can be had in a layout."""
+    if output_fmt not in LAYOUTS:
+        raise ValueError(f"output_fmt={output_fmt!r}: it can be {', '.join(LAYOUTS)}")
+
+
 def take_indices(num_levels: int, indices: Indices = None) -> list[int]:
     """Return the levels that `indices` asks for, ascending and each once.
 
@@ -21,11 +28,13 @@ def take_indices(num_levels: int, indices: Indices = None) -> list[int]:
         indices: None for all, an int for that many last ones, or positions from either end.
 
     Raises:
-        ValueError: a position that does not exist.
+        ValueError: a position that does not exist, or something that is none.
     """
     if indices is None:
         return list(range(num_levels))
-    if isinstance(indices, int):
+    if not isinstance(indices, int):
+        indices = _positions(num_levels, indices)
+    else:
         if not 0 < indices <= num_levels:
             raise ValueError(
                 f"asked for the last {indices} levels of a network that has {num_levels}"
@@ -38,6 +47,19 @@ def take_indices(num_levels: int, indices: Indices = None) -> list[int]:
                 f"0 to {num_levels - 1}, or -{num_levels} to -1 from the end"
             )
     return sorted({index % num_levels for index in indices})
+
+
+def _positions(num_levels: int, indices: Sequence[int]) -> list[int]:
+    try:
+        positions = [i if isinstance(i, int) else operator.index(i) for i in indices]
+    except TypeError:
+        positions = []
+    if not positions:
+        raise ValueError(
+            f"out_indices={indices!r}: give the numbers of one level or more, such as (1, -1), a "
+            f"number n for the last n, or None for all; levels are 0 to {num_levels - 1}"
+        )
+    return positions
 
 
 class FeatureInfo(list[dict[str, Any]]):
@@ -57,6 +79,11 @@ class FeatureInfo(list[dict[str, Any]]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (list(self), self.out_indices)
+
+    @property
+    def info(self) -> list[dict[str, Any]]:
+        """The dicts of all levels: timm's name for the table itself."""
+        return self
 
     def from_other(self, out_indices: Indices) -> FeatureInfo:
         """Return the same table with other levels handed out."""

@@ -6,21 +6,26 @@ the repositories timm publishes, so that timm loads it too where it has the arch
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from hub import plugins, registry
 from hub.backbone import Backbone
+from hub.create import _described as read_weights
+from hub.create import _saved_arguments as read_arguments
 from hub.create import built_name
+from hub.describing import differences, same
 from hub.errors import HubError, WeightsError
 from hub.family import Weights
 from hub.loading import load_state_dict
@@ -39,8 +44,12 @@ def save_pretrained(
 ) -> None:
     """Save a network that hub built: configuration, weights, labels, preprocessing, a card.
 
-    The weights are written first and each file takes its name only when it is whole, so a folder
-    that was interrupted is completed by the same call.
+    What is written builds the network as it is now: with the pool, the classes and the sizes that
+    it was given since, its norms frozen where all are. Before anything is written, hub builds the
+    network from its description and compares.
+
+    Each file takes its name only when it is whole, the weights first, so a folder that was
+    interrupted is completed by the same call. Processes that save to one folder take turns.
 
     Args:
         model: the network.
@@ -52,29 +61,58 @@ def save_pretrained(
 
     Raises:
         HubError: the network was not built by hub, is only part of one, has arguments that are no
-            data, or the number of labels is not that of its classes.
+            data or something that no argument describes (a layer replaced by hand, adapters,
+            quantised weights, hooks), or the number of labels is not that of its classes.
     """
+    model = getattr(model, "_orig_mod", model)  # of torch.compile
     config = model_config(
         model,
         label_names=label_names,
         label_descriptions=label_descriptions,
         preprocessing=preprocessing,
     )
+    tensors = _tensors(model)
     folder = Path(folder)
-    scratch = folder / ".saving"
-    shutil.rmtree(scratch, ignore_errors=True)  # of a save that was killed
-    scratch.mkdir(parents=True)
-    try:
+    folder.mkdir(parents=True, exist_ok=True)
+    with _scratch(folder) as scratch:
         text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
         (scratch / CONFIG).write_text(text, encoding="utf-8")
         (scratch / CARD).write_text(_card(config), encoding="utf-8")
-        _write_weights(model, scratch / WEIGHTS)
+        _write_weights(tensors, scratch / WEIGHTS)
         shutil.copymode(scratch / CONFIG, scratch / WEIGHTS)  # not for the owner alone
         for name in (WEIGHTS, CONFIG, CARD):
             if name != CARD or not (folder / CARD).exists():  # a card is written by people
                 os.replace(scratch / name, folder / name)
+
+
+@contextlib.contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """Make a folder inside another while no other process does; remove it in the end."""
+    with _turn(folder):
+        scratch = folder / ".saving"
+        shutil.rmtree(scratch, ignore_errors=True)  # of a save that was killed
+        scratch.mkdir()
+        try:
+            yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _turn(folder: Path) -> Iterator[None]:
+    """Wait until no other process is inside this; where the system has no locks, don't."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        os.close(handle)
 
 
 def push_to_hub(
@@ -164,9 +202,16 @@ def model_config(
     label_descriptions: Mapping[str, str] | None = None,
     preprocessing: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return the content of `config.json` for a network; arguments as for `save_pretrained`."""
+    """Return the content of `config.json` for a network; arguments as for `save_pretrained`.
+
+    Raises:
+        HubError: what it says does not build this network.
+    """
     weights = _described(model).with_fields(preprocessing or {})
     num_classes = getattr(model, "num_classes", weights.num_classes)
+    size = getattr(model, "img_size", None)
+    if size and "input_size" not in (preprocessing or {}):
+        weights = weights.with_fields({"input_size": [weights.input_size[0], *size]})
     if label_names is None and num_classes == weights.num_classes:
         label_names = weights.label_names
     if label_names and len(label_names) != num_classes:
@@ -178,12 +223,13 @@ def model_config(
         "architecture": architecture.name,
         "num_classes": num_classes,
         "num_features": getattr(model, "num_features", None),
-        "global_pool": _pool(model),
+        "global_pool": getattr(model, "pool_name", None),
         "label_names": list(label_names or ()),
         "label_descriptions": dict(descriptions) if label_names and descriptions else None,
-        "model_args": _arguments(model, architecture),
+        "model_args": {},
         "pretrained_cfg": _fitted(model, weights, num_classes),
     }
+    config["model_args"] = _arguments(model, architecture, config)
     if owner is not None:
         config["plugin"] = {
             "name": owner.name,
@@ -197,6 +243,9 @@ def _described(model: nn.Module) -> Weights:
     """Return the description that a network carries; refuse what could not be built from it."""
     described = getattr(model, "pretrained_cfg", None)
     if not isinstance(described, Mapping) or not hasattr(model, "_built_by"):
+        inner = [f"model.{path}" for path, m in model.named_modules() if hasattr(m, "_built_by")]
+        if inner:
+            raise HubError(f"{type(model).__name__} holds a network of hub: save that, {inner[0]}")
         raise HubError(
             f"{type(model).__name__} was not built by hub, so its architecture has no name: build "
             "it with hub.create_model, or register its class with @hub.register_model"
@@ -217,11 +266,10 @@ def _described(model: nn.Module) -> Weights:
 def _fitted(model: nn.Module, weights: Weights, num_classes: int) -> dict[str, Any]:
     """Return the fields of the weights as they are for this network's channels and classes."""
     in_chans = getattr(model, "in_chans", weights.input_size[0])
-    size = getattr(model, "img_size", None) or weights.input_size[1:]
     fitted = weights.with_fields(
         {
             "num_classes": num_classes,
-            "input_size": [in_chans, *size],
+            "input_size": [in_chans, *weights.input_size[1:]],
             "mean": _per_channel(weights.mean, in_chans),
             "std": _per_channel(weights.std, in_chans),
         }
@@ -237,44 +285,94 @@ def _per_channel(values: Sequence[float], channels: int) -> list[float]:
     return [sum(values) / len(values)] * channels
 
 
-def _pool(model: nn.Module) -> str | None:
-    return getattr(getattr(model, "global_pool", None), "pool_type", None)
+def _arguments(
+    model: nn.Module, architecture: registry.Architecture, config: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the constructor keywords that complete a description, as data.
 
-
-def _arguments(model: nn.Module, architecture: registry.Architecture) -> dict[str, Any]:
-    """Return the constructor keywords in which a network differs from its variant, as data."""
-    build: functools.partial[nn.Module] = model._built_by  # type: ignore[assignment]
-    usual = {k: p.default for k, p in inspect.signature(build.func).parameters.items()}
-    if architecture.family:
-        usual |= architecture.family.variants[architecture.name]
-    now = dict(build.keywords)
-    if _pool(model) is not None and "global_pool" in usual:
-        now["global_pool"] = _pool(model)
-    # Classes and channels are stated in pretrained_cfg, and follow from it.
-    follows = {"num_classes", "in_chans"} & usual.keys()
-    given = {k: v for k, v in now.items() if k not in follows and usual.get(k) != v}
-    for key, value in given.items():
-        try:
-            json.dumps(value)
-        except TypeError:
-            raise HubError(
-                f"the network was built with {key}={value!r}, which a config.json cannot hold: "
-                "build it with a name or plain data instead"
-            ) from None
+    Raises:
+        HubError: a keyword is no data, or what is built then is another network.
+    """
+    now = _stated(model)
+    given: dict[str, Any] = {}
+    for _ in range(4):  # one keyword can decide what another is by default
+        twin = _rebuilt(architecture, {**config, "model_args": given})
+        usual = _stated(twin)
+        changed = {k: v for k, v in now.items() if k not in usual or not same(v, usual[k])}
+        if not changed:
+            break
+        given |= {key: _as_data(key, value) for key, value in changed.items()}
+    found = list(differences(model, twin))
+    if found:
+        raise HubError(
+            f"config.json cannot describe this {architecture.name}: {'; '.join(found[:3])}"
+            f"{f'; and {len(found) - 3} more' if len(found) > 3 else ''}. It describes what "
+            "hub.create_model, reset_classifier and set_input_size do: change the network with "
+            "these (reset_classifier(2) for a new head), take out what was put into it, or save "
+            "its tensors alone: torch.save(model.state_dict(), 'tensors.pth')"
+        )
     return given
 
 
-def _write_weights(model: nn.Module, path: Path) -> None:
-    from safetensors.torch import save_file
+def _stated(model: nn.Module) -> dict[str, Any]:
+    """Return the constructor keywords of a network as they are now."""
+    build: functools.partial[nn.Module] = model._built_by  # type: ignore[assignment]
+    parameters = inspect.signature(build.func).parameters.values()
+    stated = {p.name: p.default for p in parameters if p.default is not p.empty} | build.keywords
+    changed = model.present_arguments() if isinstance(model, Backbone) else {}
+    return stated | {key: value for key, value in changed.items() if key in stated}
 
-    seen: dict[int, str] = {}
+
+def _rebuilt(architecture: registry.Architecture, config: Mapping[str, Any]) -> nn.Module:
+    """Build what a configuration describes, without values."""
+    what = "the description of this network"
+    config = json.loads(json.dumps(config))
+    weights, arguments = read_weights(config, what), read_arguments(config, what)
+    try:
+        with torch.device("meta"):
+            return architecture.entrypoint(pretrained=False, pretrained_cfg=weights, **arguments)
+    except Exception as e:
+        raise HubError(
+            f"{architecture.name} cannot be built again with {config['model_args']}: "
+            f"{type(e).__name__}: {e}"
+        ) from e
+
+
+def _as_data(key: str, value: Any) -> Any:
+    try:
+        json.dumps(value)
+    except TypeError:
+        raise HubError(
+            f"the network was built with {key}={value!r}, which a config.json cannot hold: "
+            "build it with a name or plain data instead"
+        ) from None
+    return value
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Return what is to be written: of a parameter that has several names the first."""
     tensors: dict[str, Tensor] = {}
+    seen: set[int] = set()
     for name, tensor in model.state_dict(keep_vars=True).items():
         if tensor.is_meta:
             raise WeightsError(f"{name} is on the meta device and has no values to save")
-        if seen.setdefault(id(tensor), name) == name:  # one name of each shared parameter
-            tensors[name] = tensor.detach().cpu().contiguous()
-    save_file(tensors, path, metadata={"format": "pt"})
+        if id(tensor) not in seen:
+            tensors[name] = tensor.detach()
+        seen.add(id(tensor))
+    return tensors
+
+
+def _write_weights(tensors: Mapping[str, Tensor], path: Path) -> None:
+    from safetensors.torch import save_file
+
+    held: set[int] = set()
+    plain: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        copy = tensor.cpu().contiguous()
+        memory = copy.untyped_storage().data_ptr()
+        plain[name] = copy.clone() if memory in held else copy  # safetensors takes no views
+        held.add(memory)
+    save_file(plain, path, metadata={"format": "pt"})
 
 
 # Licences that the Hub knows by these ids; any other has to be "other" with a name.

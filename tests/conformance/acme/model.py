@@ -112,6 +112,4 @@ class TinyTokens(Backbone):
     def forward_levels(self, x):
         x = self.patch_embed(x).flatten(2).transpose(1, 2) + self.pos_embed
         x = torch.cat((self.cls_token.expand(x.shape[0], -1, -1), x), dim=1)
-        for block in self.blocks:
-            x = self.apply_block(block, x)
-            yield x
+        yield from self.run_each(self.blocks, x)

@@ -205,9 +205,32 @@ class NeverRecomputes(TinyConv):
             yield x
 
 
+class CountsTwice(TinyConv):
+    """Its norms see each batch in the forward pass, and once more in the backward pass."""
+
+    def apply_block(self, block, x, *args):
+        if not (self.grad_checkpointing and self.training):
+            return block(x, *args)
+        return torch.utils.checkpoint.checkpoint(block, x, *args, use_reentrant=False)
+
+
+class NeverCallsItsStack(TinyTokens):
+    def run_each(self, stage, x):
+        for block in stage:
+            x = self.apply_block(block, x)
+            yield x
+
+
+class ForgetsItsPool(TinyTokens):
+    def present_arguments(self):
+        return {}
+
+
 class ThawsItself(TinyConv):
     def train(self, mode=True):
-        return nn.Module.train(self, mode)
+        for module in self.modules():
+            module.training = mode
+        return self
 
 
 class NoPickle(TinyConv):

@@ -133,3 +133,11 @@ def test_synchronizing_keeps_parameters_and_activation():
     assert type(sync[0][0]) is nn.SyncBatchNorm and type(sync[0][1]) is L.SyncBatchNormAct
     assert all(a is b for a, b in zip(sync.parameters(), parameters, strict=True))
     torch.testing.assert_close(sync.eval()(X), expected)
+
+
+def test_name_of_a_norm_is_the_one_that_finds_its_class():
+    for name in L.norms.NORMS:
+        norm = L.get_norm_layer(name)(32) if name != "groupnorm" else L.GroupNorm(32, 4)
+        assert L.get_norm_layer(L.get_norm_name(norm)) is type(norm)
+    assert L.get_norm_name(nn.BatchNorm2d(4)) == "batchnorm2d"
+    assert L.get_norm_name(nn.InstanceNorm2d(4)) is None

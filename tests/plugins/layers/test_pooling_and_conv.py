@@ -134,3 +134,13 @@ def test_small_numbers():
     assert abs(L.lecun_normal_(torch.empty(200, 100)).std() - 0.1) < 0.005
     scaled = L.LayerScale2d(8, 0.5)
     assert torch.equal(scaled(X), X / 2) and isinstance(scaled.gamma, nn.Parameter)
+
+
+def test_hidden_layer_that_a_reset_converts_stays_as_frozen_as_it_was():
+    head = L.NormMlpClassifierHead(8, 5, hidden_size=6).eval()
+    head.pre_logits.fc.weight.requires_grad_(False)
+    head.reset(3, "")
+    fc = head.pre_logits.fc
+    assert isinstance(fc, nn.Conv2d) and not fc.training
+    assert not fc.weight.requires_grad and fc.bias.requires_grad
+    assert head.fc.weight.requires_grad

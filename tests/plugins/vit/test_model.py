@@ -220,11 +220,19 @@ def test_compiles_and_exports_whole(dynamic):
 
 
 @pytest.mark.slow
-def test_exports_with_dynamic_size():
-    model = small(dynamic_img_size=True)
+@pytest.mark.parametrize("pad", [False, True])
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("size", [(64, 64), (64, 96), (96, 128)])  # the first is its own
+def test_exports_with_dynamic_size_from_an_example_of_any(size, strict, pad):
+    model = small(dynamic_img_size=True, dynamic_img_pad=pad)
     height, width = (torch.export.Dim(name, min=2, max=20) for name in ("height", "width"))
     shapes = {"x": {2: 16 * height, 3: 16 * width}}
-    program = torch.export.export(model, (image(96, 128),), dynamic_shapes=shapes)
-    # A program for sizes that resample cannot take the one side that would not need it: not 64.
-    other = image(80, 192)
-    torch.testing.assert_close(program.module()(other), model(other))
+    program = torch.export.export(model, (image(*size),), dynamic_shapes=shapes, strict=strict)
+    for other in (image(64, 64), image(64, 192), image(80, 64), image(96, 128)):
+        torch.testing.assert_close(program.module()(other), model(other))
+
+
+def test_exports_of_a_fixed_size_resample_nothing():
+    model = small(dynamic_img_size=True)
+    program = torch.export.export(model, (image(),), strict=False)
+    assert "upsample" not in str(program.graph)

@@ -49,6 +49,7 @@ NUMERICAL: tuple[Check, ...] = (
     values.check_pruned_values,
     values.check_gradients,
     values.check_grad_checkpointing,
+    values.check_hooks,
     values.check_freeze,
     values.check_copies,
     values.check_deferred_init,

@@ -20,9 +20,12 @@ from hub.testing.subject import (
     expect,
     expect_close,
     expect_equal,
+    head_parameters,
+    image_size,
     images,
     is_below,
     lacks,
+    perturb,
     perturbed,
     plainly,
     poisoned_memory,
@@ -176,19 +179,28 @@ def check_gradients(name: str) -> None:
 
 @promise("set_grad_checkpointing")
 def check_grad_checkpointing(name: str) -> None:
-    """With gradient checkpointing blocks run again in the backward pass; gradients are the same."""
+    """With gradient checkpointing blocks run again in the backward pass, and that changes nothing.
+
+    Gradients, and the statistics that a step moves, are those of a step without it.
+    """
     if lacks(name, "grad_checkpointing"):
         return
     model = perturbed(name).train()
     x = images(model)
     calls: list[int] = []
     found: list[dict[str, Tensor]] = []
+    before = copy.deepcopy(model.state_dict())
+    moved: list[dict[str, Tensor]] = []
     for enable in (False, True):
+        model.load_state_dict(before)
         model.set_grad_checkpointing(enable)
         torch.manual_seed(0)
         with watched(model) as (begun, _):
             found.append(_gradients(model, model(x)))
         calls.append(len(begun))
+        moved.append(copy.deepcopy(model.state_dict()))
+    for key, value in moved[0].items():
+        expect_close(moved[1][key], value, f"{key} after a step with checkpointing and without")
     expect(calls[1] > calls[0], f"{calls[0]} calls of modules without, {calls[1]} with it")
     for key, gradient in found[0].items():
         scale = float(gradient.norm())
@@ -200,24 +212,49 @@ def check_grad_checkpointing(name: str) -> None:
     expect_equal(len(begun), calls[0], "calls of modules after it is switched off")
 
 
+@promise("run_each")
+def check_hooks(name: str) -> None:
+    """A forward hook of each top module fires in a forward pass, checkpointing or not.
+
+    Lists of modules (`nn.ModuleList`) cannot be called, and have none.
+    """
+    model = perturbed(name).train()
+    lists = (nn.ModuleList, nn.ModuleDict)
+    tops = {path for path, m in model.named_children() if not isinstance(m, lists)}
+    for enable in (False, True):
+        if not (enable and lacks(name, "grad_checkpointing")):
+            model.set_grad_checkpointing(enable)
+            with watched(model) as (begun, ended):
+                model(images(model))
+            silent = sorted(tops - {*begun} | tops - {*ended})
+            expect(not silent, f"hooks of {silent} never fire; checkpointing: {enable}")
+
+
 @promise("train")
 def check_freeze(name: str) -> None:
     """Training leaves alone what `freeze` holds, statistics included; `unfreeze` undoes it."""
-    for upto in (_first_level(create(name)), None):
-        model = perturbed(name)
-        frozen = set(freeze(model, upto))
+    first = _first_level(create(name))
+    cases: tuple[tuple[str | None, dict[str, Any]], ...] = (
+        (first, {}),
+        (None, {}),
+        (None, {"num_classes": 0}),
+    )
+    for upto, options in cases:
+        model = perturbed(name, **options)
+        frozen = set(freeze(model, upto=upto))
         depths = group_parameters(model, model.group_matcher(), reverse=True)
-        limit = max(depths.values()) - 1
+        wanted = depths.keys() - set(head_parameters(model))
         if upto is not None:
             limit = max(d for n, d in depths.items() if is_below(n, {upto}))
-        wanted = {n for n, depth in depths.items() if depth <= limit}
-        expect_equal(sorted(frozen), sorted(wanted), f"frozen by upto={upto!r}")
+            wanted = {n for n, depth in depths.items() if depth <= limit}
+        expect_equal(sorted(frozen), sorted(wanted), f"frozen by upto={upto!r}, {options}")
         before = copy.deepcopy(model.state_dict())
         model.train()
         learning = [p for p in model.parameters() if p.requires_grad]
-        optimizer = torch.optim.SGD(learning, lr=0.1)
-        torch.autograd.backward(model(images(model)).square().sum())
-        optimizer.step()
+        if learning:
+            optimizer = torch.optim.SGD(learning, lr=0.1)
+            torch.autograd.backward(model(images(model)).square().sum())
+            optimizer.step()
         owners = {n.rpartition(".")[0] for n in frozen if "." in n}
         for key, tensor in model.state_dict().items():
             held = key in frozen or ("." in key and key.rpartition(".")[0] in owners)
@@ -324,14 +361,30 @@ def check_loading(name: str) -> None:
 
 @promise("pretrained_cfg")
 def check_saving(name: str) -> None:
-    """`hub.save_pretrained` writes a folder from which `local-dir:` builds the network again."""
+    """What `hub.save_pretrained` writes builds the network as it is: its classes, pool and size."""
     model = perturbed(name, num_classes=5)
+    _expect_saved(model, "a network built for 5 classes")
+    for pool in ("avg", "max", "avgmax", "token", ""):
+        try:
+            model.reset_classifier(3 if pool else 0, pool)
+        except ValueError:
+            continue  # a network may refuse a pool that it does not have
+        _expect_saved(perturb(model), f"a network after reset_classifier with the pool {pool!r}")
+    resize: Any = getattr(model, "set_input_size", None)
+    if resize is not None:
+        height, width = image_size(model)
+        resize(img_size=(height, 2 * width))
+        _expect_saved(model, "a network after set_input_size")
+
+
+def _expect_saved(model: Backbone, what: str) -> None:
     x = images(model)
     with tempfile.TemporaryDirectory() as folder:
         hub.save_pretrained(model, folder)
         again = create(f"local-dir:{folder}", pretrained=True)
-        expect_close(again(x), model(x), "outputs of the saved network and of the one loaded")
-    expect_equal(again.num_classes, 5, "num_classes")
+        expect_close(again(x), model(x), f"outputs of {what} and of the one loaded")
+    for attribute in ("num_classes", "in_chans", "drop_rate", "pool_name"):
+        expect_equal(getattr(again, attribute), getattr(model, attribute), attribute)
 
 
 @promise("forward")

@@ -160,6 +160,7 @@ from .norms import (
     SimpleNormFp32,
     create_norm_layer,
     get_norm_layer,
+    get_norm_name,
 )
 from .padding import (
     PadType,
@@ -324,6 +325,7 @@ __all__ = [
     "get_channel_dim",
     "get_norm_act_layer",
     "get_norm_layer",
+    "get_norm_name",
     "get_padding",
     "get_same_padding",
     "get_spatial_dim",

@@ -224,7 +224,9 @@ class NormMlpClassifierHead(nn.Module):
         state = old.state_dict()
         state["weight"] = state["weight"].flatten(1)[(..., None, None) if use_conv else ...]
         new.load_state_dict(state)
-        self.pre_logits.fc = new
+        for name, parameter in new.named_parameters():
+            parameter.requires_grad_(old.get_parameter(name).requires_grad)
+        self.pre_logits.fc = new.train(old.training)
 
     def forward(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
         """x: (B, C, H, W). Returns: (B, K) logits, or the input of the linear layer."""

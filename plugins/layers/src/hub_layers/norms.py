@@ -313,6 +313,12 @@ def get_norm_layer(norm_layer: LayerType | None) -> LayerFactory | None:
     return resolve_layer(NORMS, norm_layer)
 
 
+def get_norm_name(norm: nn.Module) -> str | None:
+    """Return the name, of several the longest, by which `get_norm_layer` knows a norm's class."""
+    names = [name for name, cls in NORMS.items() if cls is type(norm)]
+    return max(names, key=len, default=None)
+
+
 def create_norm_layer(layer_name: LayerType, num_features: Shape, **kwargs: Any) -> nn.Module:
     """Build a norm for `num_features` channels; `kwargs` are its own options (`eps`, ...).
 

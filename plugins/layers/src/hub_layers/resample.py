@@ -69,7 +69,7 @@ def resample_abs_pos_embed(
     old = source_grid(
         num_positions, new, None if old_size is None else as_grid(old_size, "old_size"), "old_size"
     )
-    if old == new:
+    if same_grid(old, new):
         return posemb
     prefix, grid = posemb[:, :num_prefix_tokens], posemb[:, num_prefix_tokens:]
     maps = grid.reshape(len(grid), *old, -1).permute(0, 3, 1, 2)  # (B, H * W, D) -> (B, D, H, W)
@@ -107,7 +107,7 @@ def resample_abs_pos_embed_nhwc(
             "(1, tokens, width) to resample_abs_pos_embed"
         )
     new, old = as_grid(new_size, "new_size"), (posemb.shape[1], posemb.shape[2])
-    if old == new:
+    if same_grid(old, new):
         return posemb
     maps = resize_maps(posemb.permute(0, 3, 1, 2), new, interpolation, antialias)
     if verbose or not isinstance(posemb, nn.Parameter):
@@ -202,6 +202,15 @@ def as_grid(size: Sequence[int], argument: str) -> Grid:
     if not isinstance(size, Sequence) or len(size) != 2 or min(size) < 1:
         raise ValueError(f"{argument}={size!r}; give (height, width), both at least 1")
     return size[0], size[1]
+
+
+def same_grid(old: Grid, new: Grid) -> bool:
+    """Return whether two grids are equal, and are so for all sizes that an export is made for."""
+    if not torch.compiler.is_exporting():
+        return old == new
+    from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+    return all(statically_known_true(a == b) for a, b in zip(old, new, strict=True))
 
 
 def source_grid(count: int, new: Grid, old: Grid | None, argument: str) -> Grid:

@@ -28,6 +28,7 @@ from hub_layers import (
     create_classifier,
     get_act_layer,
     get_norm_layer,
+    get_norm_name,
 )
 from torch import Tensor, nn
 
@@ -184,6 +185,11 @@ class ResNet(Backbone):
         self.global_pool, self.fc = create_classifier(
             self.num_features, num_classes, pool_type=global_pool
         )
+
+    def present_arguments(self) -> dict[str, Any]:
+        """Add the norm, where it has a name: norms can be frozen in place."""
+        name = get_norm_name(self.bn1)
+        return {**super().present_arguments(), **({"norm_layer": name} if name else {})}
 
     def init_weights(self, zero_init_last: bool = True) -> None:
         """Initialise convolutions after He et al. (arXiv:1502.01852), residuals at zero."""

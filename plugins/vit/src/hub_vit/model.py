@@ -13,6 +13,7 @@ Differences from the original:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from hub import Backbone, FeatureInfo
@@ -82,7 +83,7 @@ class VisionTransformer(Backbone):
     """
 
     classifier_path = "head"
-    head_modules = ("fc_norm", "head")
+    head_modules = ("fc_norm", "head_drop", "head")
     final_modules = ("norm",)
     layout = "NLC"
     default_indices = 3
@@ -133,7 +134,7 @@ class VisionTransformer(Backbone):
         attn_layer: LayerFactory = Attention,
     ) -> None:
         super().__init__()
-        self.num_classes, self.in_chans, self.drop_rate = num_classes, in_chans, drop_rate
+        self.num_classes, self.in_chans = num_classes, in_chans
         self.num_features = self.head_hidden_size = self.embed_dim = embed_dim
         self.has_class_token, self.num_reg_tokens = class_token, reg_tokens
         self.num_prefix_tokens = int(class_token) + reg_tokens
@@ -184,6 +185,7 @@ class VisionTransformer(Backbone):
             fc_norm = global_pool in ("avg", "avgmax", "max")
         self.norm = norm(embed_dim) if final_norm and not fc_norm else nn.Identity()
         self.fc_norm = norm(embed_dim) if final_norm and fc_norm else nn.Identity()
+        self.head_drop = nn.Dropout(drop_rate)
         self._build_table()
         self.build_head(num_classes, global_pool)
         self.init_weights(weight_init)
@@ -243,6 +245,15 @@ class VisionTransformer(Backbone):
         init_layers(self, mode)
 
     @property
+    def drop_rate(self) -> float:
+        """Dropout before the classifier."""
+        return self.head_drop.p
+
+    @drop_rate.setter
+    def drop_rate(self, rate: float) -> None:
+        self.head_drop.p = rate
+
+    @property
     def img_size(self) -> tuple[int, int]:
         """(height, width) of the images that the position embedding is made for."""
         assert self.patch_embed.img_size is not None
@@ -268,6 +279,14 @@ class VisionTransformer(Backbone):
         for row in self.feature_info:
             row["reduction"] = self.patch_embed.feat_ratio()
 
+    def present_arguments(self) -> dict[str, Any]:
+        """Add the size of a patch, and where the final norm is."""
+        norms = self.norm, self.fc_norm
+        has_norm = not all(isinstance(norm, nn.Identity) for norm in norms)
+        where = {"fc_norm": isinstance(self.norm, nn.Identity)} if has_norm else {}
+        patch_size = self.patch_embed.patch_size
+        return {**super().present_arguments(), "patch_size": patch_size, **where}
+
     def feature_size(self, height: int, width: int, index: int) -> tuple[int, int]:
         """Return (height, width) of the grid of tokens; all levels have the same."""
         return self.patch_embed.dynamic_feat_size((height, width))
@@ -277,9 +296,7 @@ class VisionTransformer(Backbone):
         grid = self.feature_size(x.shape[-2], x.shape[-1], 0)
         x = self.add_tokens(self.patch_embed(x), grid)
         x = self.norm_pre(self.patch_drop(self.pos_drop(x)))
-        for block in self.blocks:
-            x = self.apply_block(block, x)
-            yield x
+        yield from self.run_each(self.blocks, x)
 
     def add_tokens(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """Put the prefix tokens before the patches and add the position embedding.

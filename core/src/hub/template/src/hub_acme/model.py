@@ -63,7 +63,7 @@ class AcmeNet(Backbone):
         self.num_features = self.head_hidden_size = widths[-1]
         # Modules are registered in the order in which they run.
         self.stem = nn.Conv2d(in_chans, widths[0], 4, stride=4)
-        self.stages = nn.Sequential()
+        self.stages = nn.ModuleList()
         rows = []
         for i, (depth, width) in enumerate(zip(depths, widths, strict=True)):
             halve = [nn.Conv2d(widths[i - 1], width, 2, stride=2)] if i > 0 else []
