@@ -2,9 +2,9 @@
 
     uv run --group reference python tests/benchmarks/load.py
 
-A file of the user's own is read, one that lies in the cache of the Hugging Face Hub is mapped. Each
-measurement is a fresh process; the libraries are imported before its clock starts, and the file is in
-the page cache. `memory` is anonymous memory (not the mapped file) after the load, in
+A file of the user's own is read; one that lies in the cache of the Hugging Face Hub is mapped.
+Each measurement is a fresh process; the libraries are imported before its clock starts, and the
+file is in the page cache. `memory` is anonymous memory (not the mapped file) after the load, in
 percent of the weights; `peak` the highest resident memory above that before the load.
 """
 
@@ -23,6 +23,7 @@ CHILD = r"""
 import json, sys, time
 lib, name, overlay = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 import torch, safetensors.torch
+from huggingface_hub import hf_hub_download, try_to_load_from_cache
 torch.set_num_threads(1)
 hub = __import__(lib)
 hub.create_model("test_resnet")  # whatever is imported late is imported now

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from hub.checkpoint import StateDict, renamed
+from hub.checkpoint import StateDict, clean_state_dict, renamed
 from hub.family import Weights
 
 log = logging.getLogger("hub")
@@ -49,21 +49,24 @@ def adapt_input_conv(in_chans: int, conv_weight: Tensor, base_chans: int = 3) ->
     return kernel.to(conv_weight.dtype)
 
 
-def adapt_stem(state: StateDict, own: StateDict, weights: Weights) -> None:
-    """Fit the convolutions that see the image to the network's channels."""
-    base = weights.input_size[0]
-    for path in as_tuple(weights.first_conv):
+def adapt_stem(
+    state: StateDict, own: StateDict, paths: Sequence[str], base: int, in_chans: int | None
+) -> None:
+    """Fit the convolutions that see the image, of `base` channels in the file, to the network's."""
+    for path in paths:
         name = f"{path}.weight"
         kernel, wanted = state.get(name), own.get(name)
-        if kernel is None or wanted is None or kernel.shape == wanted.shape or kernel.ndim != 4:
+        if kernel is None or wanted is None or kernel.ndim != 4 or wanted.ndim != 4:
             continue
-        pixels, rest = divmod(kernel.shape[1], base)
-        if not pixels or rest or wanted.ndim != 4 or wanted.shape[1] % pixels:
-            continue  # the check of shapes says it
-        in_chans = wanted.shape[1] // pixels
-        if in_chans != base:
-            state[name] = adapt_input_conv(in_chans, kernel, base)
-            log.info("%s: adapted from %d to %d input channels", name, base, in_chans)
+        channels = in_chans or wanted.shape[1]
+        pixels = wanted.shape[1] // channels  # more than one behind a space-to-depth stem
+        if channels == base or (kernel.shape[1], wanted.shape[1]) != (
+            pixels * base,
+            pixels * channels,
+        ):
+            continue  # where they do not fit, the shapes tell
+        state[name] = adapt_input_conv(channels, kernel, base)
+        log.info("%s: adapted from %d to %d input channels", name, base, channels)
 
 
 def adapt_classifier(
@@ -90,16 +93,19 @@ def adapt_classifier(
     return gone
 
 
-def without_prefix(state: StateDict, model: nn.Module, paths: Sequence[str]) -> StateDict:
+def with_names_of(model: nn.Module, state: StateDict, paths: Sequence[str]) -> StateDict:
     """Take off what stands before the names of a network, where that makes them all fit.
 
     Args:
-        state: the tensors by name; those of other parts may be among them, and stay as they are.
         model: the network.
+        state: the tensors by name; those of other parts may be among them, and stay as they are.
         paths: of its classifier, which a file of a pretraining has not.
     """
     heads = tuple(f"{path}." for path in paths)
     needed = [name for name, _ in model.named_parameters() if not name.startswith(heads)]
+    if needed and all(name in state for name in needed):
+        return state
+    state = clean_state_dict(state)
     if not needed or all(name in state for name in needed):
         return state
     ends = (name.removesuffix(needed[0]) for name in state if name.endswith(f".{needed[0]}"))

@@ -7,7 +7,6 @@ other is read, so that nothing hangs on it afterwards: it may be overwritten, cu
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
 import mmap
 import pickle
@@ -16,6 +15,7 @@ import threading
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,12 @@ def load_state_dict(checkpoint_path: str | Path, use_ema: bool = True) -> StateD
     Raises:
         WeightsError: no such file, damaged, not safe to load, or without a state dict.
     """
-    file = _local_file(checkpoint_path)
+    return clean_state_dict(read_checkpoint(checkpoint_path, use_ema))
+
+
+def read_checkpoint(reference: str | Path, use_ema: bool = True) -> StateDict:
+    """Read a checkpoint as `load_state_dict`, under the names that it has."""
+    file = _local_file(reference)
     path = Path(file)
     content = _reader(path)(path, isinstance(file, StableFile))
     state = _find_state_dict(content, use_ema)
@@ -65,7 +70,7 @@ def load_state_dict(checkpoint_path: str | Path, use_ema: bool = True) -> StateD
             f"{path} holds no state dict (tensors by name) but {_shown(content)}: save the "
             "network's state_dict(), alone or under 'state_dict'"
         )
-    return clean_state_dict(checked(state, path))
+    return checked(state, path)
 
 
 def _local_file(reference: str | Path) -> str:
@@ -137,12 +142,14 @@ def _read_npz(path: Path, stable: bool) -> Any:
 
 
 def _read_torch(path: Path, stable: bool) -> Any:
+    # What torch wrote before 1.6 cannot be mapped, and a shared mapping would write to the file.
+    # Of paths torch goes by the suffix: what is read is handed over open.
+    shared = torch.serialization.get_default_mmap_options() == getattr(mmap, "MAP_SHARED", 0)
+    mapped = stable and not shared and path.suffix != ".safetensors" and zipfile.is_zipfile(path)
     try:
-        # Files of before torch 1.6 cannot be mapped; a shared mapping would write to the file.
-        shared = torch.serialization.get_default_mmap_options() == getattr(mmap, "MAP_SHARED", 0)
-        mapped = stable and zipfile.is_zipfile(path) and not shared
-        with _namespaces_allowed():
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        with path.open("rb") as file, _namespaces_allowed():
+            source = path if mapped else file
+            return torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as e:
         wanted = re.search(r"GLOBAL (\S+)", str(e))
         what = f"needs {wanted[1]} from Python code" if wanted else "holds more than tensors"
@@ -155,11 +162,11 @@ def _read_torch(path: Path, stable: bool) -> Any:
 
 
 _allowing = threading.Lock()
-_allowance = contextlib.ExitStack()
+_allowance = ExitStack()
 _readers = 0
 
 
-@contextlib.contextmanager
+@contextmanager
 def _namespaces_allowed() -> Iterator[None]:
     """Let torch read argparse.Namespace, where training scripts keep their arguments.
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from hub.adapting import (
     adapt_classifier,
@@ -23,9 +24,15 @@ from hub.adapting import (
     adapt_stem,
     as_tuple,
     tied_names,
-    without_prefix,
+    with_names_of,
 )
-from hub.checkpoint import StateDict, checked, clean_state_dict, load_state_dict
+from hub.checkpoint import (
+    StateDict,
+    checked,
+    clean_state_dict,
+    load_state_dict,
+    read_checkpoint,
+)
 from hub.errors import WeightsError
 from hub.family import Weights
 from hub.noinit import DeferredInit
@@ -91,6 +98,7 @@ def load_pretrained(
         model,
         pretrained_cfg,
         num_classes=num_classes,
+        in_chans=in_chans,
         filter_fn=filter_fn or _converter(model),
         strict=strict,
         cache_dir=cache_dir,
@@ -116,7 +124,7 @@ def load_checkpoint(
     """
     model = vars(model).get("_network") or _unwrapped(model)
     classes = getattr(model, "num_classes", 0)  # those of the file: nothing is adapted here
-    state = load_state_dict(checkpoint_path, use_ema)
+    state = read_checkpoint(checkpoint_path, use_ema)
     return load_weights(
         model,
         Weights(state_dict=state, num_classes=classes),
@@ -170,6 +178,7 @@ def load_weights(
     strict: bool = True,
     cache_dir: str | Path | None = None,
     num_classes: int | None = None,
+    in_chans: int | None = None,
     ignore: Iterable[str] = (),
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
@@ -184,6 +193,7 @@ def load_weights(
         strict: whether names must fit as torch wants them.
         cache_dir: where downloads are kept.
         num_classes: of the network; default: what it says itself.
+        in_chans: of the network, where it does not say.
         ignore: names that the checkpoint may have in addition, of parts that were cut off.
         device: where tensors that are taken over go; default: where the network's are.
         dtype: floating-point type of those; default: the network's.
@@ -196,7 +206,7 @@ def load_weights(
     # What we read ourselves is nobody else's.
     free = set() if weights.state_dict is not None else set(map(_address, _tensors(state)))
     paths = as_tuple(weights.classifier or getattr(model, "classifier_path", None))
-    state = without_prefix(state, model, paths)
+    state = with_names_of(model, state, paths)
     if filter_fn is not None:
         state = _converted(state, model, filter_fn, init)
     ties = tied_names(model)
@@ -207,7 +217,8 @@ def load_weights(
     if num_classes is None:
         num_classes = getattr(model, "num_classes", weights.num_classes)
     gone = adapt_classifier(state, own, paths, weights, num_classes)
-    adapt_stem(state, own, weights)
+    in_chans = getattr(model, "in_chans", in_chans)
+    adapt_stem(state, own, as_tuple(weights.first_conv), weights.input_size[0], in_chans)
     for name in ignore:
         state.pop(name, None)
     any_float = next((t for t in own.values() if t.is_floating_point()), None)
@@ -236,14 +247,14 @@ def _find(weights: Weights, cache_dir: str | Path | None) -> StateDict:
     if weights.state_dict is not None:
         return checked(weights.state_dict, "state_dict")
     if weights.file:
-        return load_state_dict(weights.file)
+        return read_checkpoint(weights.file)
     from hub import sources
 
     if weights.hf_hub_id:
         repository = sources.HubRepository(weights.hf_hub_id, cache_dir=cache_dir)
-        return load_state_dict(sources.fetch_weights(repository, weights.hf_hub_filename))
+        return read_checkpoint(sources.fetch_weights(repository, weights.hf_hub_filename))
     if weights.url:
-        return load_state_dict(
+        return read_checkpoint(
             sources.StableFile(sources.download(weights.url, cache_dir=cache_dir))
         )
     name = f"{weights.architecture}{'.' if weights.tag else ''}{weights.tag or ''}"
@@ -329,7 +340,7 @@ def _copy_back(before: list[_Table]) -> None:
             loaded = table.get(name)
             if tensor is None or loaded is None or loaded is tensor or tensor.is_meta:
                 continue
-            if loaded.shape == tensor.shape:  # a module may have changed it while it loaded
+            if not is_lazy(tensor) and loaded.shape == tensor.shape:  # modules may change it
                 pairs.append((tensor, loaded))
                 table[name] = tensor
     with torch.no_grad():
