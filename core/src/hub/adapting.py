@@ -103,10 +103,10 @@ def with_names_of(model: nn.Module, state: StateDict, paths: Sequence[str]) -> S
     """
     heads = tuple(f"{path}." for path in paths)
     needed = [name for name, _ in model.named_parameters() if not name.startswith(heads)]
-    if needed and all(name in state for name in needed):
-        return state
-    state = clean_state_dict(state)
-    if not needed or all(name in state for name in needed):
+    bare = clean_state_dict(state)
+    if sum(name in bare for name in needed) > sum(name in state for name in needed):
+        state = bare
+    if all(name in state for name in needed):
         return state
     ends = (name.removesuffix(needed[0]) for name in state if name.endswith(f".{needed[0]}"))
     fitting = [prefix for prefix in ends if all(prefix + name in state for name in needed)]

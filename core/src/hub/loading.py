@@ -122,7 +122,8 @@ def load_checkpoint(
     Raises:
         WeightsError: as `load_state_dict` and `load_pretrained`.
     """
-    model = vars(model).get("_network") or _unwrapped(model)
+    model = _unwrapped(model)
+    _check_values(model)
     classes = getattr(model, "num_classes", 0)  # those of the file: nothing is adapted here
     state = read_checkpoint(checkpoint_path, use_ema)
     return load_weights(
@@ -138,6 +139,9 @@ def _unwrapped(model: nn.Module) -> nn.Module:
     """Return the network that hub built within wrappers (compiled, parallel, feature getters)."""
     inner = model
     while not hasattr(inner, "_built_by"):
+        if "_network" in vars(inner):  # of a feature extractor that was traced from it
+            inner = vars(inner)["_network"]
+            continue
         children = list(inner.children())
         if len(children) != 1 or inner._parameters or inner._buffers:
             return model
@@ -199,8 +203,8 @@ def load_weights(
         dtype: floating-point type of those; default: the network's.
         init: initialises what the checkpoint lacks; what it holds is taken over, not copied.
     """
+    _check_values(model)
     own = {name: t for name, t in model.state_dict().items() if torch.is_tensor(t)}
-    _check_values(own)
     with torch.device("cpu"):  # whatever the default device is: files are read there
         state = _find(weights, cache_dir)
     # What we read ourselves is nobody else's.
@@ -426,11 +430,11 @@ def _check_names(
         log.log(level, "%d tensors of the weights are loaded; %s", len(loaded), "; ".join(left))
 
 
-def _check_values(own: StateDict) -> None:
+def _check_values(model: nn.Module) -> None:
     """Refuse a network of FakeTensorMode: torch would load into it, to no effect."""
     from torch._subclasses.fake_tensor import FakeTensor
 
-    if fake := [name for name, tensor in own.items() if isinstance(tensor, FakeTensor)]:
+    if fake := [name for name, p in model.named_parameters() if isinstance(p, FakeTensor)]:
         raise WeightsError(
             f"{_some(fake)} of the network have no values (FakeTensorMode), so that none can be "
             "loaded: build and load it outside of that context"
