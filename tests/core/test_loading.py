@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import hub
 import hub_vit.convert
@@ -289,6 +290,35 @@ def test_default_device_meta_does_not_empty_what_is_loaded(model, file):
     with torch.device("meta"):
         loaded = load(file)
     assert_same(loaded, model)
+
+
+def test_files_with_arguments_are_read_by_threads_and_nothing_else_is_allowed_after(
+    model, tmp_path
+):
+    torch.save(
+        {"model": model.state_dict(), "args": argparse.Namespace(lr=0.1)}, tmp_path / "w.pth"
+    )
+    before = set(torch.serialization.get_safe_globals())
+    with ThreadPoolExecutor(8) as pool:
+        states = list(pool.map(load_state_dict, [tmp_path / "w.pth"] * 40))
+    assert all(state.keys() == model.state_dict().keys() for state in states)
+    assert set(torch.serialization.get_safe_globals()) == before
+    with torch.serialization.safe_globals([argparse.Namespace]):  # as somebody else wants it
+        load_state_dict(tmp_path / "w.pth")
+        assert argparse.Namespace in torch.serialization.get_safe_globals()
+
+
+@pytest.mark.parametrize("name", ["5e9f0c", "w.SAFETENSORS", "w.pth", "w.safetensors", "w.npz"])
+def test_content_says_what_a_file_is_and_not_its_name(model, tmp_path, name):
+    state = model.state_dict()
+    save_file(state, tmp_path / name)
+    assert_same(load(tmp_path / name), model)
+    torch.save(state, tmp_path / "w")
+    (tmp_path / "w").replace(tmp_path / name)
+    assert_same(load(StableFile(tmp_path / name)), model)
+    with (tmp_path / name).open("wb") as file:
+        np.savez(file, **state)
+    assert_same(load(tmp_path / name), model)
 
 
 # --- checkpoints as training leaves them ---------------------------------------------------------
