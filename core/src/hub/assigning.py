@@ -98,8 +98,11 @@ def place(
     """
     some_float = next((t for t in own.values() if t.is_floating_point()), None)
     for name, tensor in state.items():
+        if not torch.is_tensor(tensor):
+            continue
+        state[name] = tensor.detach()  # torch sets requires_grad of what it is given
         like = own.get(name, some_float)  # another name may be one of old, which a module knows
-        if torch.is_tensor(tensor) and like is not None and (everything or like.is_meta):
+        if like is not None and (everything or like.is_meta):
             state[name] = _placed(tensor, like, device, dtype, free)
 
 

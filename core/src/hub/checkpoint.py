@@ -98,8 +98,11 @@ def _reader(path: Path) -> Callable[[Path, bool], Any]:
         raise WeightsError(f"{path} cannot be read: {e.strerror or e}") from e
     if reason := not_the_file(head):
         raise WeightsError(f"{path} {reason}")
-    if head.startswith(b"PK"):
-        return _read_npz if _is_npz(path) else _read_torch
+    if head.startswith(b"PK"):  # a zip archive; the name of its first file stands at 30
+        if not zipfile.is_zipfile(path):
+            raise WeightsError(f"{path} is damaged: its end is missing. Fetch or save it again")
+        first = head[30 : 30 + int.from_bytes(head[26:28], "little")]
+        return _read_npz if first.endswith(b".npy") else _read_torch
     if head[8:9] == b"{":  # after the length of the header
         return _read_safetensors
     if head.lstrip().startswith(b"{"):
@@ -110,15 +113,6 @@ def _reader(path: Path) -> Callable[[Path, bool], Any]:
         f"{path} is damaged or holds no weights: it begins with {head[:16]!r}, and hub reads "
         "safetensors, what torch.save writes, and .npz"
     )
-
-
-def _is_npz(path: Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, OSError) as e:
-        raise WeightsError(f"{path} is damaged: its end is missing. Fetch or save it again") from e
-    return bool(names) and all(name.endswith(".npy") for name in names)
 
 
 def _read_safetensors(path: Path, stable: bool) -> Any:
@@ -206,13 +200,13 @@ def _read_shards(path: Path, stable: bool) -> Any:
 # --- contents ------------------------------------------------------------------------------------
 
 
-def _find_state_dict(content: Any, use_ema: bool) -> Mapping[str, Any] | None:
+def _find_state_dict(content: Any, use_ema: bool, depth: int = 8) -> Mapping[str, Any] | None:
     """Return the state dict in a checkpoint, from whatever it is wrapped in, or None."""
-    if not isinstance(content, Mapping):
+    if not isinstance(content, Mapping) or not depth:
         return None
     order = (*_ENVELOPES_EMA, *_ENVELOPES) if use_ema else (*_ENVELOPES, *_ENVELOPES_EMA)
     for name in order:
-        found = _find_state_dict(content.get(name), use_ema)
+        found = _find_state_dict(content.get(name), use_ema, depth - 1)
         if found is not None:
             return found
     if any(torch.is_tensor(value) for value in content.values()):

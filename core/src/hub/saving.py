@@ -24,7 +24,7 @@ from hub.create import built_name
 from hub.errors import HubError, WeightsError
 from hub.family import Weights
 from hub.loading import load_state_dict
-from hub.sources import LocalFolder
+from hub.sources import INDEX_SUFFIX, LocalFolder, read_index
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
@@ -134,8 +134,10 @@ def push_folder(
 
     source = LocalFolder(str(folder))
     source.config()
-    files = [source.weights().name, CONFIG, CARD]
-    load_state_dict(Path(folder) / files[0])  # nothing damaged leaves the house
+    weights = source.weights()
+    shards = read_index(weights).values() if weights.name.endswith(INDEX_SUFFIX) else ()
+    files = [weights.name, *sorted(set(shards)), CONFIG, CARD]
+    load_state_dict(weights)  # nothing damaged leaves the house
     api = HfApi(token=token, library_name="hub")
     try:
         api.create_repo(repo_id, private=private, exist_ok=True)
