@@ -240,3 +240,67 @@ def test_stem_and_head_are_one_line_each(load_resnet, lines):
         "classifier made anew for 2 classes: the weights have 7",
         "conv1.0.weight: adapted from 3 to 4 input channels",
     ]
+
+
+# --- the kernel by itself -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pixels", [1, 4, 16])
+@pytest.mark.parametrize("in_chans", [1, 2, 3, 5])
+def test_kernel_behind_space_to_depth_has_the_mean_response_of_each_pixel(pixels, in_chans):
+    kernel = torch.rand(4, pixels * 3, 2, 2)
+    adapted = hub.adapt_input_conv(in_chans, kernel)
+    assert adapted.shape == (4, pixels * in_chans, 2, 2)
+    mean = kernel.view(4, pixels, 3, 2, 2).mean(2)
+    if in_chans == 1:
+        torch.testing.assert_close(adapted, mean * 3)
+    elif in_chans % 3 == 0:
+        assert adapted is kernel
+    else:
+        taken = kernel.view(4, pixels, 3, 2, 2)[:, :, [i % 3 for i in range(in_chans)]]
+        torch.testing.assert_close(adapted, (taken * 3 / in_chans).flatten(1, 2))
+
+
+@pytest.mark.parametrize(
+    "shape", [(4, 4, 2, 2), (4, 2, 2, 2), (4, 0, 2, 2), (4, 3), (4, 3, 2, 2, 2)]
+)
+def test_kernel_of_other_images_is_refused(shape):
+    with pytest.raises(ValueError, match="does not see 3 channels"):
+        hub.adapt_input_conv(1, torch.rand(shape))
+
+
+@pytest.mark.parametrize(("in_chans", "base"), [(0, 3), (-1, 3), (1, 0), (3, -3)])
+def test_channels_below_one_are_refused(in_chans, base):
+    with pytest.raises(ValueError, match="both must be at least 1"):
+        hub.adapt_input_conv(in_chans, torch.rand(4, 3, 2, 2), base)
+
+
+class DeepStem(torch.nn.Module):
+    """Sees 2x2 pixels at once, as the stems of TResNet do."""
+
+    def __init__(self, in_chans=3, num_classes=2):
+        super().__init__()
+        self.in_chans, self.num_classes = in_chans, num_classes
+        self.conv = torch.nn.Conv2d(in_chans * 4, num_classes, 1)
+
+    def forward(self, x):
+        b, c, h, w = x.shape
+        x = x.view(b, c, h // 2, 2, w // 2, 2).permute(0, 3, 5, 1, 2, 4)
+        return self.conv(x.reshape(b, c * 4, h // 2, w // 2)).mean((2, 3))
+
+
+def test_deep_stem_is_adapted_where_the_channels_are_those_of_the_description(lines):
+    hub.register_model(DeepStem, name="deep_net")
+    state = DeepStem().state_dict()
+
+    def load(in_chans, channels=3):
+        cfg = dict(state_dict=state, num_classes=2, input_size=(channels, 8, 8), first_conv="conv")
+        return hub.create_model("deep_net", pretrained=True, pretrained_cfg=cfg, in_chans=in_chans)
+
+    grey, colour = load(1), load(3)
+    x = torch.rand(1, 1, 8, 8)
+    torch.testing.assert_close(grey(x), colour(x.expand(-1, 3, -1, -1)))
+    assert lines() == ["conv.weight: adapted from 3 to 1 input channels"]
+    for in_chans, channels in ((4, 6), (2, 6), (1, 2)):
+        with pytest.raises(hub.WeightsError, match=r"conv.weight: \(2, 12, 1, 1\) in the file"):
+            load(in_chans, channels)

@@ -1,16 +1,23 @@
-"""Weights become the network's: once in memory, whole or not at all, and only data."""
+"""Weights become the network's alone: once in memory, whole or not at all, and only data."""
 
 import argparse
+import copy
+import json
 import os
 import pickle
+import re
+from concurrent.futures import ThreadPoolExecutor
 
 import hub
+import hub_vit.convert
 import numpy as np
 import pytest
 import torch
 from hub import registry
 from hub.commands import describe
 from hub.loading import load_pretrained, load_state_dict
+from hub.sources import LocalFile, StableFile, fetch_weights
+from hub_resnet.model import ResNet
 from safetensors.torch import save_file
 from torch import nn
 
@@ -85,16 +92,17 @@ def test_training_changes_the_parameters_and_not_the_file(model, file):
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
-def test_file_is_mapped_not_copied(tmp_path, suffix):
-    """16 M numbers are 64 MiB; loading them must not take that much memory of our own."""
+@pytest.mark.parametrize(("kind", "most"), [(StableFile, 8), (str, 72)])
+def test_file_that_never_changes_is_mapped_and_any_other_is_read_once(tmp_path, suffix, kind, most):
+    """16 M numbers are 64 MiB."""
     file = tmp_path / f"big{suffix}"
     state = {"weight": torch.ones(4096, 4096)}
     save_file(state, file) if suffix == ".safetensors" else torch.save(state, file)
     state.clear()
     model = nn.Linear(4096, 4096, bias=False, device="meta")
     before = own_memory()
-    load_pretrained(model, hub.Weights(file=str(file)))
-    assert own_memory() - before < 8 * 2**20
+    load_pretrained(model, hub.Weights(file=kind(file)))
+    assert own_memory() - before < most * 2**20
     assert model.weight.sum() == 4096 * 4096
 
 
@@ -105,7 +113,140 @@ def own_memory():
 
 
 if not os.path.exists("/proc/self/status"):
-    del test_file_is_mapped_not_copied
+    del test_file_that_never_changes_is_mapped_and_any_other_is_read_once
+
+
+WAYS = {
+    "checkpoint_path": lambda f: hub.create_model("test_resnet", checkpoint_path=f),
+    "checkpoint_path file:": lambda f: hub.create_model("test_resnet", checkpoint_path=f"file:{f}"),
+    "file:": lambda f: hub.create_model(f"file:{f}", pretrained=True),
+    "local-dir:": lambda f: hub.create_model(f"local-dir:{f.parent}", pretrained=True),
+    "overlay": lambda f: load(f),
+    "pretrained_cfg": lambda f: hub.create_model(
+        "test_resnet", pretrained=True, pretrained_cfg=dict(file=str(f))
+    ),
+    "load_checkpoint": lambda f: loaded_later(hub.load_checkpoint, f),
+    "load_pretrained": lambda f: loaded_later(hub.load_pretrained, dict(file=str(f))),
+    "load_state_dict": lambda f: hub.load_state_dict(f),
+}
+
+
+def loaded_later(function, what):
+    model = hub.create_model("test_resnet")
+    function(model, what)
+    return model
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.pth"])
+@pytest.mark.parametrize("way", WAYS)
+def test_own_file_may_be_overwritten_once_it_is_loaded(model, tmp_path, name, way):
+    """In a process of its own this was a bus error; a file of zeros shows it as other values."""
+    file = tmp_path / name
+    write_config(tmp_path)
+    if name.endswith("safetensors"):
+        save_file(model.state_dict(), file)
+    else:
+        torch.save({"state_dict": model.state_dict(), "epoch": 1}, file)
+    loaded = WAYS[way](file)
+    state = loaded if isinstance(loaded, dict) else loaded.state_dict()
+    with file.open("r+b") as same:
+        same.write(bytes(file.stat().st_size))
+    assert all(torch.equal(state[k], v) for k, v in model.state_dict().items())
+    torch.save({"state_dict": state, "epoch": 2}, file)
+    assert_same_state(hub.load_state_dict(file), model.state_dict())
+
+
+def assert_same_state(a, b):
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[k], v) for k, v in b.items())
+
+
+def test_file_of_a_cache_is_mapped_only_where_its_source_says_so(model, file):
+    class Place:
+        is_stable = True
+
+        def weights(self, filename=None):
+            return file
+
+    assert isinstance(fetch_weights(Place()), StableFile)
+    assert not isinstance(fetch_weights(LocalFile(str(file))), StableFile)
+    assert load(fetch_weights(Place())).pretrained_cfg["file"] == str(file)
+
+
+def test_networks_from_one_state_dict_share_no_memory_with_it_or_each_other(model):
+    state = dict(model.named_parameters()) | dict(model.named_buffers())
+    overlay = dict(state_dict=state)
+    a, b = (
+        hub.create_model("test_resnet", pretrained=True, pretrained_cfg_overlay=overlay)
+        for _ in range(2)
+    )
+    for name, tensor in a.state_dict().items():
+        tensor.zero_()
+        assert torch.equal(b.state_dict()[name], state[name]), name
+    assert_same(b, model)
+    assert all(p.is_leaf and p.requires_grad for p in b.parameters())
+
+
+def test_tensors_that_share_memory_in_a_file_do_not_in_the_network(tmp_path):
+    one, row = torch.rand(3, 3), torch.rand(3)
+    state = {"0.weight": one, "0.bias": row, "1.weight": one, "1.bias": one[0], "2.weight": one.T}
+    state |= {"2.bias": torch.rand(1).expand(3), "3.weight": torch.rand(9, 3)[::3], "3.bias": row}
+    torch.save(state, tmp_path / "w.pth")
+    for kind in (str, StableFile):
+        model = nn.Sequential(*(nn.Linear(3, 3, device="meta") for _ in range(4)))
+        hub.load_pretrained(model, hub.Weights(file=kind(tmp_path / "w.pth")))
+        assert_same_state(model.state_dict(), state)
+        assert len({p.untyped_storage().data_ptr() for p in model.parameters()}) == 8
+        for parameter in model.parameters():
+            assert parameter.is_contiguous()
+            assert parameter.untyped_storage().nbytes() == parameter.nbytes
+
+
+def test_network_in_use_keeps_its_parameters(model, file):
+    used = hub.create_model("test_resnet")
+    optimizer = torch.optim.SGD(used.parameters(), lr=0.1)
+    compiled = torch.nn.Sequential(used)  # a wrapper, as compiling and parallel training put around
+    for wrapper in (used, compiled):
+        with torch.no_grad():
+            used.fc.weight.zero_()
+        assert hub.load_checkpoint(wrapper, file) == ([], [])
+        assert_same(used, model)
+    assert [id(p) for p in optimizer.param_groups[0]["params"]] == [
+        id(p) for p in used.parameters()
+    ]
+
+
+def test_converter_sees_the_network_as_it_was_initialised(file):
+    def keep_the_head(state, network):
+        return {**state, "fc.weight": network.state_dict()["fc.weight"] * 2}
+
+    for _ in range(2):
+        torch.manual_seed(1)
+        loaded = load(file, pretrained_filter_fn=keep_the_head)
+        torch.manual_seed(1)
+        fresh = hub.create_model("test_resnet")
+    assert torch.equal(loaded.fc.weight, fresh.fc.weight * 2)
+    with pytest.raises(hub.WeightsError, match=r"converter .* returned a NoneType"):
+        load(file, pretrained_filter_fn=lambda state: None)
+
+
+def test_local_converter_does_not_stop_copies():
+    @hub.register_model
+    def my_net(pretrained=False, **kwargs):
+        return hub.build_model_with_cfg(
+            ResNet,
+            "my_net",
+            pretrained,
+            pretrained_filter_fn=lambda state: state,
+            block="basic",
+            layers=(1,) * 4,
+        )
+
+    model = hub.create_model("my_net")
+    assert_same(pickle.loads(pickle.dumps(model)), model)
+    assert hub.loading._converter(copy.deepcopy(model)) is hub.loading._converter(model)
+    known = hub.create_model("test_vit")
+    assert hub.loading._converter(pickle.loads(pickle.dumps(known))) is hub_vit.convert.convert
 
 
 def test_device_and_dtype_are_those_asked_for(model, file):
@@ -149,6 +290,35 @@ def test_default_device_meta_does_not_empty_what_is_loaded(model, file):
     with torch.device("meta"):
         loaded = load(file)
     assert_same(loaded, model)
+
+
+def test_files_with_arguments_are_read_by_threads_and_nothing_else_is_allowed_after(
+    model, tmp_path
+):
+    torch.save(
+        {"model": model.state_dict(), "args": argparse.Namespace(lr=0.1)}, tmp_path / "w.pth"
+    )
+    before = set(torch.serialization.get_safe_globals())
+    with ThreadPoolExecutor(8) as pool:
+        states = list(pool.map(load_state_dict, [tmp_path / "w.pth"] * 40))
+    assert all(state.keys() == model.state_dict().keys() for state in states)
+    assert set(torch.serialization.get_safe_globals()) == before
+    with torch.serialization.safe_globals([argparse.Namespace]):  # as somebody else wants it
+        load_state_dict(tmp_path / "w.pth")
+        assert argparse.Namespace in torch.serialization.get_safe_globals()
+
+
+@pytest.mark.parametrize("name", ["5e9f0c", "w.SAFETENSORS", "w.pth", "w.safetensors", "w.npz"])
+def test_content_says_what_a_file_is_and_not_its_name(model, tmp_path, name):
+    state = model.state_dict()
+    save_file(state, tmp_path / name)
+    assert_same(load(tmp_path / name), model)
+    torch.save(state, tmp_path / "w")
+    (tmp_path / "w").replace(tmp_path / name)
+    assert_same(load(StableFile(tmp_path / name)), model)
+    with (tmp_path / name).open("wb") as file:
+        np.savez(file, **state)
+    assert_same(load(tmp_path / name), model)
 
 
 # --- checkpoints as training leaves them ---------------------------------------------------------
@@ -233,15 +403,25 @@ def test_npz_with_pickled_objects_is_refused(tmp_path):
         load(tmp_path / "w.npz")
 
 
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 46000000\n"
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("w.safetensors", b"", "is not a readable safetensors file"),
-        ("w.safetensors", b"\xff" * 100, "is not a readable safetensors file"),
-        ("w.pth", b"", "is damaged or no checkpoint"),
-        ("w.pth", b"PK\x03\x04 cut off", "is damaged or no checkpoint"),
-        ("w.pth", b"<html>not found</html>", "w.pth"),
-        ("w.npz", b"PK\x03\x04", "is not a readable npz file"),
+        ("w.safetensors", b"", "is empty: its download or its saving broke off"),
+        ("w.safetensors", b"\xff" * 100, "is damaged or holds no weights: it begins with"),
+        ("w.safetensors", b"\x09" + bytes(7) + b"{" + bytes(9), "not a readable safetensors file"),
+        ("w.safetensors", LFS, "is a Git LFS pointer.*git lfs pull"),
+        ("w.pth", LFS, "is a Git LFS pointer.*git lfs pull"),
+        ("w.npz", LFS, "is a Git LFS pointer.*git lfs pull"),
+        ("w.pth", b"", "is empty: its download or its saving broke off"),
+        ("w.pth", b"PK\x03\x04 cut off", "is damaged: its end is missing"),
+        ("w.pth", b"\x80\x02cut off", "w.pth"),
+        ("w.pth", b"\n<!DOCTYPE html><html>not found", "is a web page, not the file"),
+        ("w.bin", b"\x89HDF\r\n", "it begins with .*HDF.*safetensors, what torch.save writes"),
+        ("w.npz", b"PK\x03\x04", "is damaged: its end is missing"),
+        ("w.json", b'{"a": 1}', "is JSON, not weights"),
     ],
 )
 def test_damaged_file_is_named(tmp_path, name, content, message):
@@ -263,12 +443,41 @@ def test_truncated_file_is_named(model, tmp_path, suffix, share):
         load(path)
 
 
-def test_file_without_tensors_is_named(tmp_path):
-    torch.save({"epoch": 3}, tmp_path / "w.pth")
-    with pytest.raises(hub.WeightsError, match="holds no state dict"):
+@pytest.mark.parametrize(
+    ("content", "shown"),
+    [({"epoch": 3}, r"'epoch' \(int\)"), ([1], "a list"), ({}, "nothing")],
+)
+def test_file_without_tensors_is_named_with_what_it_holds(tmp_path, content, shown):
+    torch.save(content, tmp_path / "w.pth")
+    with pytest.raises(hub.WeightsError, match=f"holds no state dict .* but {shown}"):
         load(tmp_path / "w.pth")
     with pytest.raises(hub.WeightsError, match="there is no file"):
         load(tmp_path / "nothing.pth")
+    with pytest.raises(hub.WeightsError, match=f"is a folder: write local-dir:{tmp_path}"):
+        load(tmp_path)
+
+
+UNUSUAL = {
+    "sparse": lambda: torch.eye(2).to_sparse(),
+    "sparse, too": lambda: torch.eye(2).to_sparse_csr(),
+    "on the meta device": lambda: torch.empty(2, 2, device="meta"),
+    "quantised": lambda: torch.quantize_per_tensor(torch.eye(2), 0.1, 0, torch.qint8),
+    "quantised (weight: torch.int8)": lambda: torch.ones(2, 2, dtype=torch.int8),
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's, of what it is to write
+@pytest.mark.parametrize("kind", UNUSUAL)
+def test_tensor_without_plain_values_is_refused_in_words(tmp_path, kind):
+    state = {"weight": UNUSUAL[kind]()}
+    torch.save(state, tmp_path / "w.pth")
+    message = re.escape(kind.partition(",")[0])
+    for what in (dict(file=str(tmp_path / "w.pth")), dict(state_dict=state)):
+        model = nn.Linear(2, 2, bias=False)
+        before = model.weight.clone()
+        with pytest.raises(hub.WeightsError, match=message):
+            hub.load_pretrained(model, what)
+        assert torch.equal(model.weight, before)
 
 
 def test_a_failed_load_leaves_the_network_as_it_was(model, file, tmp_path):
@@ -285,8 +494,6 @@ def test_a_failed_load_leaves_the_network_as_it_was(model, file, tmp_path):
 
 
 def write_config(folder, **config):
-    import json
-
     (folder / "config.json").write_text(json.dumps({"architecture": "test_resnet", **config}))
     return f"local-dir:{folder}"
 

@@ -117,6 +117,25 @@ def test_pushed_model_loads_from_the_hub(server, tmp_path):
     assert files["README.md"].startswith(b"---\nlibrary_name: hub\n")
 
 
+def test_folder_of_shards_is_pushed_with_all_of_them(server, tmp_path):
+    code = f"""
+import json, hub, hub.saving
+from pathlib import Path
+from safetensors.torch import save_file
+folder = Path({str(tmp_path / "model")!r})
+state = hub.create_model("test_resnet").state_dict()
+hub.save_pretrained(hub.create_model("test_resnet"), folder)
+(folder / "model.safetensors").unlink()
+save_file(state, folder / "model-1-of-1.safetensors")
+index = dict(weight_map=dict.fromkeys(state, "model-1-of-1.safetensors"))
+(folder / "model.safetensors.index.json").write_text(json.dumps(index))
+hub.saving.push_folder(folder, "org/cats")
+hub.create_model("hf_hub:org/cats", pretrained=True)
+"""
+    done = run(code, server, tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
 def test_card_of_the_repository_is_kept(server, tmp_path):
     server.publish("org/cats", {"README.md": b"written by a person", "notes.txt": b"x"})
     done = run(PUSH_AND_LOAD, server, tmp_path)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import hub_server
@@ -248,6 +249,38 @@ def test_repository_for_timm_with_only_a_pickle_is_found(hub, ask):
     assert Path(ask("org/pickle", None)[0]["path"]).read_bytes() == b"bin"
 
 
+INDEX = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
+SHARDS = {
+    "model.safetensors.index.json": json.dumps(INDEX).encode(),
+    "model-1.safetensors": b"1",
+    "model-2.safetensors": b"2",
+}
+
+
+def test_shards_are_fetched_of_one_commit_with_their_index(hub, ask):
+    commit = hub.publish("org/shards", {**SHARDS, "config.json": CONFIG_FILE})
+    config, weights = ask("org/shards", "config", None)
+    path = Path(weights["path"])
+    assert (path.name, path.parent.name) == ("model.safetensors.index.json", commit)
+    assert [(path.parent / f"model-{i}.safetensors").read_bytes() for i in (1, 2)] == [b"1", b"2"]
+    before = len(hub.log)
+    assert ask(f"org/shards@{commit}", "config", None) == [config, weights]
+    assert len(hub.log) == before
+
+
+def test_shard_that_is_missing_or_elsewhere_is_told_unasked(hub, ask):
+    hub.publish("org/short", {k: v for k, v in SHARDS.items() if "-2" not in k})
+    (told,) = ask("org/short", None)
+    assert "has no model-2.safetensors, which its model.safetensors.index.json" in told["error"]
+    for shard in ("../x.safetensors", "/x.safetensors", "a/x.safetensors", 7, "x.py"):
+        index = json.dumps({"weight_map": {"a": shard}}).encode()
+        hub.publish("org/away", {"model.safetensors.index.json": index})
+        assert "names the file" in ask("org/away", None)[0]["error"]
+    assert {r.path.rpartition("/")[2] for r in hub.asked("/org/away/", "GET")} == {
+        "model.safetensors.index.json"
+    }
+
+
 def test_stopped_server_does_not_matter_to_what_is_cached(server, ask_afresh):
     server.publish("org/name", MODEL)
     *first, _ = ask_afresh("org/name", "config", None)
@@ -471,6 +504,24 @@ def test_wrong_hash_deletes_the_file(server, tmp_path, quick, end):
     with pytest.raises(WeightsError, match=f"has the sha256 {SHA256}, not 000"):
         download(url, cache_dir=tmp_path)
     assert _files(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a Git LFS pointer"),
+        (b"<!DOCTYPE html><html>sign in</html>", "is a web page"),
+    ],
+)
+def test_what_is_sent_in_place_of_the_weights_is_named_and_not_kept(
+    server, tmp_path, quick, content, message
+):
+    with pytest.raises(WeightsError, match=message):
+        download(_url(server, "/w/name.pth", content), cache_dir=tmp_path)
+    assert _files(tmp_path) == []
+    with pytest.raises(WeightsError, match=r"config\.json is a Git LFS pointer"):
+        (tmp_path / "config.json").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+        LocalFolder(str(tmp_path)).config()
 
 
 def test_date_at_the_end_of_a_name_is_no_hash(server, tmp_path, quick):
@@ -711,6 +762,13 @@ def test_cached_address_needs_no_network(server, tmp_path, quick):
     server.stop()
     again = HttpFile(url, cache_dir=tmp_path)
     assert (again.config(), again.weights()) == told
+
+
+def test_config_may_be_kept_by_many_at_once(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(sources._keep, [CONFIG_FILE] * 400, [tmp_path / "config.json"] * 400))
+    assert (tmp_path / "config.json").read_bytes() == CONFIG_FILE
+    assert _files(tmp_path) == ["config.json"]
 
 
 @pytest.mark.parametrize(

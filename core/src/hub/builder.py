@@ -17,7 +17,7 @@ from hub import registry
 from hub.backbone import Backbone
 from hub.family import Weights
 from hub.features import Indices
-from hub.loading import load_pretrained
+from hub.loading import Converter, load_weights
 from hub.noinit import DeferredInit
 from hub.suggest import did_you_mean
 
@@ -123,19 +123,23 @@ def build_model_with_cfg(
         model = model_cls(**kwargs)
     model.pretrained_cfg = model.default_cfg = weights.to_dict()  # type: ignore[assignment]
     model._built_by = functools.partial(model_cls, **kwargs)  # type: ignore[assignment]
-    model._converter = pretrained_filter_fn  # type: ignore[assignment]
-    whole = frozenset(model.state_dict())
+    model._converter = Converter(pretrained_filter_fn)  # type: ignore[assignment]
+    whole = model.state_dict().keys()
     features: nn.Module = model
     if features_only:
         features = _as_features(model, feature_cls or "list", out_indices, output_fmt)
+        if model not in features.modules():
+            vars(features)["_network"] = model  # checkpoints have its names
+    cut_off = frozenset(whole - model.state_dict().keys())
+    model._cut_off = cut_off  # type: ignore[assignment]
     if pretrained:
-        load_pretrained(
+        load_weights(
             model,
             weights,
             filter_fn=pretrained_filter_fn,
             strict=pretrained_strict,
             cache_dir=cache_dir,
-            ignore=whole - model.state_dict().keys(),
+            ignore=cut_off,
             device=device,
             dtype=dtype,
             init=init,

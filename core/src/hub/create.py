@@ -157,7 +157,7 @@ def create_model(
     if checkpoint_path:
         from hub.loading import load_checkpoint
 
-        load_checkpoint(model, checkpoint_path)
+        load_checkpoint(model, checkpoint_path, strict=kwargs.get("pretrained_strict", True))
     return model
 
 
@@ -231,7 +231,9 @@ def _from_source(
         hf_hub_filename=None,
     )
     if pretrained:
-        weights = replace(weights, file=str(source.weights(described.hf_hub_filename)))
+        from hub.sources import fetch_weights
+
+        weights = replace(weights, file=fetch_weights(source, described.hf_hub_filename))
     return name, weights, _saved_arguments(config, what)
 
 
@@ -267,7 +269,8 @@ def _saved_arguments(config: Mapping[str, Any], what: str) -> dict[str, Any]:
             "remove it from model_args"
         )
     # A pool that differs from the architecture's is in model_args; "global_pool" beside it informs.
-    return {k: _plain(v) for k, v in given.items()}
+    # null stands for the default, as None does in `create_model`.
+    return {k: _plain(v) for k, v in given.items() if v is not None}
 
 
 def _claimed_plugin(config: Mapping[str, Any]) -> str:

@@ -110,12 +110,12 @@ class Weights:
     @classmethod
     def undeclared(cls, architecture: str) -> Weights:
         """Return what stands in for the weights of an architecture that declares none."""
-        return cls(architecture=architecture)
+        return _Undeclared(architecture=architecture)
 
     @property
     def is_declared(self) -> bool:
         """Whether somebody stated these fields, rather than them being mere defaults."""
-        return self.tag is not None
+        return not isinstance(self, _Undeclared)
 
     def with_fields(self, overlay: Mapping[str, Any]) -> Weights:
         """Return these weights with other values in some fields.
@@ -170,6 +170,12 @@ class Weights:
         if hub_id and hub_id.endswith("/"):
             hub_id += f"{architecture}.{tag}" if tag else architecture
         return replace(self, architecture=architecture, tag=tag, hf_hub_id=hub_id)
+
+
+class _Undeclared(Weights):
+    """What nobody described: its fields are mere defaults."""
+
+    __slots__ = ()
 
 
 def _are_numbers(value: Any, kind: type) -> bool:

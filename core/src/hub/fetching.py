@@ -16,6 +16,7 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, unquote, urlsplit
 
+from hub.contents import HEAD, not_the_file
 from hub.errors import WeightsError
 
 # The digits of the sha256 that end a name, as torch.hub writes them; eight that are a date are not.
@@ -224,6 +225,8 @@ def _fetch(address: Address, path: Path) -> None:
                 raise
             time.sleep(pause)
     with part.open("rb") as file:
+        reason = not_the_file(file.read(HEAD))
+        file.seek(0)
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if not found.startswith(address.sha256):
         part.unlink()
@@ -231,6 +234,9 @@ def _fetch(address: Address, path: Path) -> None:
             f"{shown(address.url)} has the sha256 {found}, not {address.sha256}: it was changed or "
             "damaged and is deleted. Try again; if it stays so, do not use it"
         )
+    if reason:
+        part.unlink()
+        raise WeightsError(f"{shown(address.url)} {reason}")
     part.replace(path)
 
 

@@ -28,7 +28,8 @@ class Source(Protocol):
     """A place that models come from, opened on one reference (`scheme:reference`).
 
     An instance answers for one fixed state of that place: configuration and weights that it hands
-    out belong together.
+    out belong together. Where nobody ever changes its files in place, as in a cache of downloads,
+    `is_stable = True` lets networks map them; all others are read.
     """
 
     def __init__(self, reference: str, *, cache_dir: str | Path | None = None) -> None: ...

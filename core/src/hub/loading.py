@@ -1,362 +1,249 @@
-"""From a file of tensors to a loaded network: read, convert, adapt, assign.
-
-The file is memory-mapped and its tensors become the network's parameters, so that weights are in
-memory once and only the pages that are used are read.
-"""
+"""From a description of weights to a loaded network: find, convert, adapt, and assign them."""
 
 from __future__ import annotations
 
-import argparse
+import contextlib
 import inspect
-import logging
 import pickle
-import re
-import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from hub.create import open_source
+from hub.adapting import (
+    adapt_classifier,
+    adapt_input_conv,
+    adapt_stem,
+    as_tuple,
+    with_names_of,
+)
+from hub.assigning import address, assign, check_values, place
+from hub.checkpoint import (
+    StateDict,
+    checked,
+    clean_state_dict,
+    load_state_dict,
+    read_checkpoint,
+)
 from hub.errors import WeightsError
 from hub.family import Weights
-from hub.names import split_source
 from hub.noinit import DeferredInit
 
-log = logging.getLogger("hub")
+if TYPE_CHECKING:
+    from torch.nn.modules.module import _IncompatibleKeys
 
-StateDict = dict[str, Tensor]
+__all__ = [
+    "adapt_input_conv",
+    "clean_state_dict",
+    "load_checkpoint",
+    "load_pretrained",
+    "load_state_dict",
+]
 
-# Where training frameworks put the state dict in a checkpoint; averaged weights first.
-_ENVELOPES_EMA = ("state_dict_ema", "ema_state_dict", "model_ema")
-_ENVELOPES = ("state_dict", "model_state_dict", "model")
-# What DistributedDataParallel and torch.compile put before every name.
-_PREFIXES = ("module.", "_orig_mod.")
-
-
-def load_state_dict(checkpoint_path: str | Path, use_ema: bool = True) -> StateDict:
-    """Read a checkpoint: safetensors, a `.pth`/`.bin` that holds nothing but tensors, or `.npz`.
-
-    Args:
-        checkpoint_path: the file, or `scheme:reference` of a source ("https://...").
-        use_ema: prefer averaged weights where the checkpoint has both.
-
-    Raises:
-        WeightsError: no such file, damaged, not safe to load, or without a state dict.
-    """
-    path = _local_file(checkpoint_path)
-    read = {".safetensors": _read_safetensors, ".npz": _read_npz}.get(path.suffix, _read_torch)
-    return clean_state_dict(_unwrap(read(path), path, use_ema))
-
-
-def _local_file(reference: str | Path) -> Path:
-    """Return the file that a path or `scheme:reference` means, fetched if need be."""
-    path = Path(reference)
-    if path.is_file():
-        return path
-    scheme, rest = split_source(str(reference))
-    if scheme is None:
-        raise WeightsError(f"there is no file {str(path)!r} to load weights from")
-    return open_source(scheme, rest).weights()
-
-
-def _read_safetensors(path: Path) -> Any:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as e:
-        raise WeightsError(f"{path} is not a readable safetensors file: {e}") from e
-
-
-def _read_npz(path: Path) -> Any:
-    try:
-        import numpy as np
-    except ImportError as e:
-        raise WeightsError(f"{path} can be read only with numpy: pip install numpy") from e
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-    except (ValueError, OSError, zipfile.BadZipFile) as e:
-        raise WeightsError(f"{path} is not a readable npz file of plain arrays: {e}") from e
-
-
-def _read_torch(path: Path) -> Any:
-    try:
-        zipped = zipfile.is_zipfile(path)  # files of the format before torch 1.6 cannot be mapped
-        # Training scripts keep their arguments in a Namespace, which is harmless data.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except pickle.UnpicklingError as e:
-        wanted = re.search(r"GLOBAL (\S+)", str(e))
-        what = f"needs {wanted[1]} from Python code" if wanted else "holds more than tensors"
-        raise WeightsError(
-            f"{path} is refused: it is a pickle that {what}, and hub runs no code from files. "
-            "Where you trust it, load it with torch and save its state dict as safetensors"
-        ) from e
-    except (RuntimeError, EOFError, OSError) as e:
-        raise WeightsError(f"{path} is damaged or no checkpoint: {e}") from e
-
-
-def _unwrap(content: Any, path: Path, use_ema: bool) -> StateDict:
-    names = (*_ENVELOPES_EMA, *_ENVELOPES) if use_ema else (*_ENVELOPES, *_ENVELOPES_EMA)
-    while isinstance(content, Mapping):
-        inner = next((content[n] for n in names if isinstance(content.get(n), Mapping)), None)
-        if inner is None:
-            break
-        content = inner
-    if not isinstance(content, Mapping) or not all(map(torch.is_tensor, content.values())):
-        raise WeightsError(f"{path} holds no state dict (tensors by name)")
-    return dict(content)
-
-
-def clean_state_dict(state_dict: Mapping[str, Tensor]) -> StateDict:
-    """Return a state dict without the prefixes of DistributedDataParallel and torch.compile."""
-
-    def clean(name: str) -> str:
-        while name.startswith(_PREFIXES):
-            name = name.partition(".")[2]
-        return name
-
-    return {clean(name): tensor for name, tensor in state_dict.items()}
-
-
-def find_weights(weights: Weights, cache_dir: str | Path | None = None) -> StateDict:
-    """Return the tensors that `weights` describes, from the first source that it names.
-
-    Raises:
-        WeightsError: it names none, or the source fails.
-    """
-    if weights.state_dict is not None:
-        return dict(weights.state_dict)
-    if weights.file:
-        return load_state_dict(weights.file)
-    from hub import sources
-
-    if weights.hf_hub_id:
-        repository = sources.HubRepository(weights.hf_hub_id, cache_dir=cache_dir)
-        return load_state_dict(repository.weights(weights.hf_hub_filename))
-    if weights.url:
-        return load_state_dict(sources.download(weights.url, cache_dir=cache_dir))
-    raise WeightsError(
-        f"{weights.architecture}{'.' if weights.tag else ''}{weights.tag or ''} has no weights: "
-        f"hub.list_pretrained('{weights.architecture}*') lists those there are; "
-        "pretrained_cfg_overlay=dict(file=...) loads your own"
-    )
+Filter = Callable[..., Mapping[str, Tensor]]
 
 
 def load_pretrained(
     model: nn.Module,
-    weights: Weights,
-    *,
-    filter_fn: Callable[..., Mapping[str, Tensor]] | None = None,
+    pretrained_cfg: Weights | Mapping[str, Any] | None = None,
+    num_classes: int | None = None,
+    in_chans: int | None = None,
+    filter_fn: Filter | None = None,
     strict: bool = True,
     cache_dir: str | Path | None = None,
-    ignore: Iterable[str] = (),
-    device: torch.device | str | None = None,
-    dtype: torch.dtype | None = None,
-    init: DeferredInit | None = None,
-) -> None:
+) -> _IncompatibleKeys:
     """Load weights into a network, adapted to its input channels and classes.
 
     Args:
-        model: the network.
-        weights: what to load.
-        filter_fn: converts the checkpoint, see `hub.build_model_with_cfg`.
-        strict: whether every tensor of the network must be in the checkpoint.
+        model: the network; its parameters stay the same objects.
+        pretrained_cfg: what to load; default: what the network was built with.
+        num_classes: of the network; default: what it says itself. Where the weights have others,
+            its classifier is left as it is.
+        in_chans: of the network; default: what its first convolution has.
+        filter_fn: converts the checkpoint, see `hub.build_model_with_cfg`; default: the family's.
+        strict: whether names must fit as torch wants them; else what fits is loaded, and said.
         cache_dir: where downloads are kept.
-        ignore: names that the checkpoint may have in addition, of parts that were cut off.
-        device: where the loaded tensors go; default: where the network's are.
-        dtype: floating-point type of the loaded tensors; default: the network's.
-        init: initialises what the checkpoint lacks, where construction put that off.
+
+    Returns:
+        What the weights lack and what they have in addition, as torch's `load_state_dict` does.
 
     Raises:
         WeightsError: tensors are missing, unexpected or of another shape; nothing is loaded then.
+        ValueError: `in_chans` is not the network's.
     """
-    with torch.device("cpu"):  # whatever the default device is: files are mapped there
-        state = find_weights(weights, cache_dir)
-    if filter_fn is not None:
-        two = len(inspect.signature(filter_fn).parameters) > 1
-        state = dict(filter_fn(state, model) if two else filter_fn(state))
-    own = model.state_dict()
-    ties = _ties(model)
-    for group in ties:  # files may keep one name of several for the same tensor
-        held = next((name for name in group if name in state), None)
-        if held is not None:
-            state.update({name: state[held] for name in group if name not in state})
-    fresh = _adapt_classifier(state, own, model, weights)
-    _adapt_stem(state, own, weights)
-    for name in ignore:
-        state.pop(name, None)
-    _check_fit(state, own, fresh, strict, weights)
-    placed = {
-        name: _place(tensor, own[name], device, dtype)
-        for name, tensor in state.items()
-        if name in own
-    }
-    model.load_state_dict(placed, strict=False, assign=True)
-    for first, *others in ties:
-        for other in others:
-            owner, _, leaf = other.rpartition(".")
-            setattr(model.get_submodule(owner), leaf, model.get_parameter(first))
-    _materialise(model, device)
-
-
-def _place(
-    tensor: Tensor, like: Tensor, device: torch.device | str | None, dtype: torch.dtype | None
-) -> Tensor:
-    """Return a tensor of a file where, and as what, the network wants it."""
-    if device is None:
-        device = torch.device("cpu") if like.is_meta else like.device
-    if dtype is None or not tensor.is_floating_point():
-        dtype = like.dtype
-    return tensor.to(device=device, dtype=dtype)
-
-
-def _materialise(model: nn.Module, device: torch.device | str | None) -> None:
-    """Compute what a network built on the meta device has and no checkpoint holds."""
-    missing = [
-        (path, table, name)
-        for path, module in model.named_modules()
-        for table in ("_parameters", "_buffers")
-        for name, tensor in getattr(module, table).items()
-        if tensor is not None and tensor.is_meta
-    ]
-    if not missing or (device is not None and torch.device(device).type == "meta"):
-        return
-    build = getattr(model, "_built_by", None)
-    if build is None:
-        names = [f"{path}.{name}".lstrip(".") for path, _, name in missing]
-        raise WeightsError(
-            f"{_some(names)} on the meta device: not in the weights, and only networks built by "
-            "hub can be completed; build it on another device"
-        )
-    init = DeferredInit()
-    with torch.device("cpu"), init:
-        twin = build()
-    for path, table, name in missing:
-        value = getattr(twin.get_submodule(path), table)[name]
-        init.run([value])
-        getattr(model.get_submodule(path), table)[name] = (
-            value if device is None else value.to(device)
-        )
+    if pretrained_cfg is None:
+        pretrained_cfg = getattr(model, "pretrained_cfg", None) or {}
+    if not isinstance(pretrained_cfg, Weights):
+        pretrained_cfg = Weights.from_dict(pretrained_cfg)
+    own = getattr(model, "in_chans", in_chans)
+    if in_chans is not None and own != in_chans:
+        raise ValueError(f"in_chans={in_chans}, but the network has {own}: build it for {in_chans}")
+    return load_weights(
+        model,
+        pretrained_cfg,
+        num_classes=num_classes,
+        in_chans=in_chans,
+        filter_fn=filter_fn or _converter(model),
+        strict=strict,
+        cache_dir=cache_dir,
+    )
 
 
 def load_checkpoint(
     model: nn.Module, checkpoint_path: str | Path, use_ema: bool = True, strict: bool = True
-) -> None:
+) -> _IncompatibleKeys:
     """Load a checkpoint file into a network, tensor by tensor of the same name and shape.
 
     Args:
-        model: the network.
-        checkpoint_path: the file.
+        model: the network, or a wrapper around it; its parameters stay the same objects.
+        checkpoint_path: the file, or `scheme:reference` of a source.
         use_ema: prefer averaged weights where the checkpoint has both.
-        strict: whether every tensor of the network must be in the checkpoint.
+        strict: whether names must fit as torch wants them; else what fits is loaded, and said.
+
+    Returns:
+        As `load_pretrained`.
 
     Raises:
         WeightsError: as `load_state_dict` and `load_pretrained`.
     """
-    state = load_state_dict(checkpoint_path, use_ema)
+    model = _unwrapped(model)
+    check_values(model)
     classes = getattr(model, "num_classes", 0)  # those of the file: nothing is adapted here
-    load_pretrained(
+    state = read_checkpoint(checkpoint_path, use_ema)
+    return load_weights(
         model,
         Weights(state_dict=state, num_classes=classes),
-        filter_fn=getattr(model, "_converter", None),
+        filter_fn=_converter(model),
         strict=strict,
+        ignore=getattr(model, "_cut_off", frozenset()),
     )
 
 
-def adapt_input_conv(in_chans: int, conv_weight: Tensor, base_chans: int = 3) -> Tensor:
-    """Return a kernel for another number of input channels with the same mean response.
-
-    Args:
-        in_chans: channels wanted.
-        conv_weight: (out, base_chans, kh, kw) kernel.
-        base_chans: channels of the images it was trained on.
-
-    Returns:
-        (out, in_chans, kh, kw): the sum over channels for one, else the channels repeated in
-        turn and scaled by base_chans / in_chans.
-    """
-    if in_chans == base_chans:
-        return conv_weight
-    kernel = conv_weight.float()
-    if in_chans == 1:
-        kernel = kernel.sum(dim=1, keepdim=True)
-    else:
-        source = torch.arange(in_chans) % base_chans
-        kernel = kernel[:, source] * (base_chans / in_chans)
-    return kernel.to(conv_weight.dtype)
-
-
-def _as_tuple(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
-    return () if value is None else (value,) if isinstance(value, str) else tuple(value)
-
-
-def _adapt_stem(state: StateDict, own: Mapping[str, Tensor], weights: Weights) -> None:
-    base = weights.input_size[0]
-    for path in _as_tuple(weights.first_conv):
-        name = f"{path}.weight"
-        if name not in state or name not in own or state[name].shape[1] != base:
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """Return the network that hub built within wrappers (compiled, parallel, feature getters)."""
+    inner = model
+    while not hasattr(inner, "_built_by"):
+        if "_network" in vars(inner):  # of a feature extractor that was traced from it
+            inner = vars(inner)["_network"]
             continue
-        in_chans = own[name].shape[1]
-        if in_chans != base:
-            state[name] = adapt_input_conv(in_chans, state[name], base)
-            log.info("%s: adapted from %d to %d input channels", name, base, in_chans)
+        children = list(inner.children())
+        if len(children) != 1 or inner._parameters or inner._buffers:
+            return model
+        inner = children[0]
+    return inner
 
 
-def _adapt_classifier(
-    state: StateDict, own: Mapping[str, Tensor], model: nn.Module, weights: Weights
-) -> set[str]:
-    """Fit the classifier's tensors to the network's classes; return those it must make anew."""
-    classes = getattr(model, "num_classes", weights.num_classes)
-    paths = weights.classifier or getattr(model, "classifier_path", None)  # of a Backbone
-    fresh: set[str] = set()
-    for path in _as_tuple(paths):
-        for name in (f"{path}.weight", f"{path}.bias"):
-            if classes != weights.num_classes or name not in own:
-                state.pop(name, None)
-                fresh.add(name)
-            elif weights.label_offset and name in state:
-                state[name] = state[name][weights.label_offset :]
-    fresh &= own.keys()
-    if fresh:
-        log.info(
-            "classifier made anew for %d classes: the weights have %d", classes, weights.num_classes
+class Converter:
+    """A function that converts checkpoints; copies of its network go without where pickle must."""
+
+    def __init__(self, function: Filter | None) -> None:
+        self.function = function
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Converter:
+        return self
+
+    def __reduce__(self) -> tuple[type[Converter], tuple[Filter | None]]:
+        try:
+            pickle.dumps(self.function)
+        except Exception:  # whatever the pickling of somebody's object raises
+            return Converter, (None,)
+        return Converter, (self.function,)
+
+
+def _converter(model: nn.Module) -> Filter | None:
+    converter = getattr(model, "_converter", None)
+    return converter.function if isinstance(converter, Converter) else None
+
+
+# --- one load ------------------------------------------------------------------------------------
+
+
+def load_weights(
+    model: nn.Module,
+    weights: Weights,
+    *,
+    filter_fn: Filter | None = None,
+    strict: bool = True,
+    cache_dir: str | Path | None = None,
+    num_classes: int | None = None,
+    in_chans: int | None = None,
+    ignore: Collection[str] = (),
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    init: DeferredInit | None = None,
+) -> _IncompatibleKeys:
+    """Load as `load_pretrained`, also into the frame that a build has just made.
+
+    Args as there and for `hub.build_model_with_cfg`, and:
+        ignore: names that the checkpoint may have in addition, of parts that were cut off.
+        init: initialises what the checkpoint lacks; what it holds is taken over, not copied.
+    """
+    check_values(model)
+    own = {name: t for name, t in model.state_dict().items() if torch.is_tensor(t)}
+    with torch.device("cpu"):  # whatever the default device is: files are read there
+        state = _find(weights, cache_dir)
+    tensors = [t for t in state.values() if torch.is_tensor(t)]
+    # What is read here is nobody else's; what is handed over in memory is.
+    free = set(map(address, tensors)) if weights.state_dict is None else set()
+    paths = as_tuple(weights.classifier or getattr(model, "classifier_path", None))
+    state = with_names_of(model, state, paths)
+    if filter_fn is not None:
+        state = _converted(state, model, filter_fn, init)
+    if num_classes is None:
+        num_classes = getattr(model, "num_classes", weights.num_classes)
+    gone = adapt_classifier(state, own, paths, weights, num_classes)
+    in_chans = getattr(model, "in_chans", in_chans)
+    adapt_stem(state, own, as_tuple(weights.first_conv), weights.input_size[0], in_chans)
+    for name in ignore:
+        state.pop(name, None)
+    place(state, own, free, device=device, dtype=dtype, everything=init is not None)
+    return assign(
+        model,
+        state,
+        own,
+        gone=gone,
+        strict=strict,
+        loose=not strict or bool(gone) or bool(ignore),
+        what=weights.architecture or "the network",
+        device=device,
+        init=init,
+    )
+
+
+def _find(weights: Weights, cache_dir: str | Path | None) -> StateDict:
+    """Return the tensors that `weights` describes, from the first source that it names."""
+    if weights.state_dict is not None:
+        return checked(weights.state_dict, "state_dict")
+    if weights.file:
+        return read_checkpoint(weights.file)
+    from hub import sources
+
+    if weights.hf_hub_id:
+        repository = sources.HubRepository(weights.hf_hub_id, cache_dir=cache_dir)
+        return read_checkpoint(sources.fetch_weights(repository, weights.hf_hub_filename))
+    if weights.url:
+        return read_checkpoint(
+            sources.StableFile(sources.download(weights.url, cache_dir=cache_dir))
         )
-    return fresh
+    name = f"{weights.architecture}{'.' if weights.tag else ''}{weights.tag or ''}"
+    raise WeightsError(
+        f"{name} has no weights: hub.list_pretrained('{weights.architecture}*') lists those there "
+        "are; pretrained_cfg_overlay=dict(file=...) loads your own"
+    )
 
 
-def _check_fit(
-    state: StateDict, own: Mapping[str, Tensor], fresh: set[str], strict: bool, weights: Weights
-) -> None:
-    missing = [n for n in own if n not in state and n not in fresh]
-    unexpected = [n for n in state if n not in own]
-    shapes = [
-        f"{n}: {tuple(state[n].shape)} in the file, {tuple(own[n].shape)} in the network"
-        for n in own
-        if n in state and state[n].shape != own[n].shape
-    ]
-    faults = [("of another shape", shapes)]
-    if strict:
-        faults += [("missing", missing), ("not in the network", unexpected)]
-    text = "; ".join(f"{len(names)} {what} ({_some(names)})" for what, names in faults if names)
-    if text:
+def _converted(
+    state: StateDict, model: nn.Module, filter_fn: Filter, init: DeferredInit | None
+) -> StateDict:
+    """Return what a converter makes of a checkpoint; what it reads of the network is there."""
+    two = len(inspect.signature(filter_fn).parameters) > 1
+    with init or contextlib.nullcontext():
+        result = filter_fn(state, model) if two else filter_fn(state)
+    if not isinstance(result, Mapping):
+        name = getattr(filter_fn, "__name__", filter_fn)
         raise WeightsError(
-            f"the weights do not fit {weights.architecture or 'the network'}: {text}"
+            f"the converter {name} returned a {type(result).__name__}: it must return a state dict"
         )
-
-
-def _some(names: list[str], most: int = 3) -> str:
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
-
-
-def _ties(model: nn.Module) -> list[list[str]]:
-    """Return the groups of names under which one Parameter is registered more than once."""
-    names: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        names.setdefault(id(parameter), []).append(name)
-    return [group for group in names.values() if len(group) > 1]
+    return checked(result, "the converted state dict")

@@ -29,7 +29,7 @@ from hub.describing import differences, same
 from hub.errors import HubError, WeightsError
 from hub.family import Weights
 from hub.loading import load_state_dict
-from hub.sources import LocalFolder
+from hub.sources import INDEX_SUFFIX, LocalFolder, read_index
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
@@ -172,8 +172,10 @@ def push_folder(
 
     source = LocalFolder(str(folder))
     source.config()
-    files = [source.weights().name, CONFIG, CARD]
-    load_state_dict(Path(folder) / files[0])  # nothing damaged leaves the house
+    weights = source.weights()
+    shards = read_index(weights).values() if weights.name.endswith(INDEX_SUFFIX) else ()
+    files = [weights.name, *sorted(set(shards)), CONFIG, CARD]
+    load_state_dict(weights)  # nothing damaged leaves the house
     api = HfApi(token=token, library_name="hub")
     try:
         api.create_repo(repo_id, private=private, exist_ok=True)

@@ -1,28 +1,38 @@
 """Places that models come from: the Hugging Face Hub, folders, files, web addresses.
 
-Nothing but `config.json` and one file with weights is ever asked of any of them.
+Nothing but `config.json` and the weights, in one file or as an index of several, is ever asked of
+any of them.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import re
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from hub.contents import HEAD, not_the_file
 from hub.errors import WeightsError
 from hub.fetching import Address, download, fetch_config
+
+if TYPE_CHECKING:
+    from hub.hookspecs import Source
 
 log = logging.getLogger("hub")
 
 __all__ = ["HttpFile", "HttpsFile", "HubRepository", "LocalFile", "LocalFolder", "download"]
 
-# Usual names of a file with weights, the preferred one first.
-WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth")
-WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".npz")
+# Usual names of a file with weights, the preferred one first; those of an index are of shards.
+INDEX_SUFFIX = ".index.json"
+HUB_FILES = (
+    *("model.safetensors", "pytorch_model.bin"),
+    *("model.safetensors.index.json", "pytorch_model.bin.index.json"),
+)
+WEIGHT_FILES = (*HUB_FILES, "pytorch_model.pth", "model.pth")
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".npz", INDEX_SUFFIX)
 CONFIG = "config.json"
 MAX_CONFIG = 10 << 20  # bytes; 21,841 ImageNet-21k labels with descriptions are below 2 MB
 
@@ -45,7 +55,35 @@ def check_filename(filename: object, what: str) -> None:
         )
 
 
+class StableFile(str):
+    """Path of a file that nobody changes in place, so that a network may map it."""
+
+
+def fetch_weights(source: Source, filename: str | None = None) -> str:
+    """Return the path of a source's weights, as a `StableFile` where the source says so."""
+    path = source.weights(filename)
+    return StableFile(path) if getattr(source, "is_stable", False) else str(path)
+
+
+def read_index(path: Path) -> Mapping[str, str]:
+    """Return where an index of shards says that each tensor is: name to file beside the index.
+
+    Raises:
+        WeightsError: it is no such index, or names a file elsewhere.
+    """
+    places = _read_config(path).get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise WeightsError(
+            f"{path} is JSON, not weights: of JSON hub reads an index of shards (weight_map)"
+        )
+    for shard in places.values():
+        check_filename(shard, str(path))
+    return places
+
+
 def _parse_config(content: bytes, where: object) -> Mapping[str, Any]:
+    if reason := not_the_file(content[:HEAD]):
+        raise WeightsError(f"{where} {reason}")
     try:
         config = json.loads(content)
     except (ValueError, RecursionError) as e:
@@ -143,6 +181,7 @@ class HttpsFile:
     """
 
     scheme: ClassVar[str] = "https"
+    is_stable: ClassVar[bool] = True  # `download` and torch.hub put whole files in place
 
     def __init__(self, reference: str, *, cache_dir: str | Path | None = None) -> None:
         self.url = f"{self.scheme}:{reference}"
@@ -186,7 +225,7 @@ class HttpFile(HttpsFile):
 
 
 def _keep(content: bytes, path: Path) -> None:
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")  # of this call alone
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_bytes(content)
@@ -204,6 +243,8 @@ class HubRepository:
     The first file fixes the commit that all others come from; of a commit given in full, what is
     in the cache is used without a request.
     """
+
+    is_stable: ClassVar[bool] = True  # huggingface_hub puts whole files in place
 
     def __init__(self, reference: str, *, cache_dir: str | Path | None = None) -> None:
         self.repo_id, _, revision = reference.partition("@")
@@ -234,14 +275,21 @@ class HubRepository:
         """
         if filename:
             check_filename(filename, self._what)
-        names = (filename,) if filename else WEIGHT_FILES[:2]
+        names = (filename,) if filename else HUB_FILES
         for name in names:
             if path := self._fetch(name):
+                if name.endswith(INDEX_SUFFIX):
+                    self._fetch_shards(path)
                 return path
         raise WeightsError(
             f"{self._what} has no {' and no '.join(names)}. Its files: "
             f"https://huggingface.co/{self.repo_id}/tree/{self._revision or 'main'}"
         )
+
+    def _fetch_shards(self, index: Path) -> None:
+        for shard in sorted(set(read_index(index).values())):
+            if self._fetch(shard) is None:
+                raise WeightsError(f"{self._what} has no {shard}, which its {index.name} names")
 
     def _fetch(self, filename: str) -> Path | None:
         """Return a file of the repository, or None where the repository has none of the name."""

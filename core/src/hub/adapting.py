@@ -1,0 +1,129 @@
+"""Make the tensors of a checkpoint fit a network of other channels, classes or names."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from hub.checkpoint import StateDict, clean_state_dict, renamed
+from hub.family import Weights
+
+log = logging.getLogger("hub")
+
+
+def adapt_input_conv(in_chans: int, conv_weight: Tensor, base_chans: int = 3) -> Tensor:
+    """Return a kernel for another number of input channels with the same mean response.
+
+    Args:
+        in_chans: channels wanted.
+        conv_weight: (out, base_chans, kh, kw) kernel; behind a space-to-depth stem, whose pixels
+            lie one after another, (out, pixels * base_chans, kh, kw).
+        base_chans: channels of the images it was trained on.
+
+    Returns:
+        (out, in_chans, kh, kw), or (out, pixels * in_chans, kh, kw): per pixel the sum over
+        channels for one, else the channels repeated in turn and scaled by base_chans / in_chans.
+
+    Raises:
+        ValueError: a number of channels below 1, or a kernel that is not of `base_chans`.
+    """
+    if in_chans < 1 or base_chans < 1:
+        raise ValueError(f"in_chans={in_chans}, base_chans={base_chans}: both must be at least 1")
+    if conv_weight.ndim != 4 or not conv_weight.shape[1] or conv_weight.shape[1] % base_chans:
+        raise ValueError(
+            f"a kernel of shape {tuple(conv_weight.shape)} does not see {base_chans} channels: its "
+            "shape must be (out, n * base_chans, kh, kw)"
+        )
+    if in_chans == base_chans:
+        return conv_weight
+    out, _, *size = conv_weight.shape
+    kernel = conv_weight.float().view(out, -1, base_chans, *size)
+    if in_chans == 1:
+        kernel = kernel.sum(dim=2)
+    else:
+        source = torch.arange(in_chans) % base_chans
+        kernel = (kernel[:, :, source] * (base_chans / in_chans)).flatten(1, 2)
+    return kernel.to(conv_weight.dtype)
+
+
+def adapt_stem(
+    state: StateDict, own: StateDict, paths: Sequence[str], base: int, in_chans: int | None
+) -> None:
+    """Fit the convolutions that see the image, of `base` channels in the file, to the network's."""
+    for path in paths:
+        name = f"{path}.weight"
+        kernel, wanted = state.get(name), own.get(name)
+        if kernel is None or wanted is None or kernel.ndim != 4 or wanted.ndim != 4:
+            continue
+        channels = in_chans or wanted.shape[1]
+        pixels = wanted.shape[1] // channels  # more than one behind a space-to-depth stem
+        if channels == base or (kernel.shape[1], wanted.shape[1]) != (
+            pixels * base,
+            pixels * channels,
+        ):
+            continue  # where they do not fit, the shapes tell
+        state[name] = adapt_input_conv(channels, kernel, base)
+        log.info("%s: adapted from %d to %d input channels", name, base, channels)
+
+
+def adapt_classifier(
+    state: StateDict,
+    own: StateDict,
+    paths: Sequence[str],
+    weights: Weights,
+    classes: int,
+) -> set[str]:
+    """Fit the classifier to the network's classes; return its names where that of the file goes."""
+    gone: set[str] = set()
+    for path in paths:
+        names = {f"{path}.weight", f"{path}.bias"}
+        if classes != weights.num_classes or not names & own.keys():
+            gone |= names
+        elif weights.label_offset:
+            state.update({n: state[n][weights.label_offset :] for n in names & state.keys()})
+    for name in gone:
+        state.pop(name, None)
+    if gone & own.keys():
+        log.info(
+            "classifier made anew for %d classes: the weights have %d", classes, weights.num_classes
+        )
+    return gone
+
+
+def with_names_of(model: nn.Module, state: StateDict, paths: Sequence[str]) -> StateDict:
+    """Take off what stands before the names of a network, where that makes them all fit.
+
+    Args:
+        model: the network.
+        state: the tensors by name; those of other parts may be among them, and stay as they are.
+        paths: of its classifier, which a file of a pretraining has not.
+    """
+    heads = tuple(f"{path}." for path in paths)
+    needed = [name for name, _ in model.named_parameters() if not name.startswith(heads)]
+    bare = clean_state_dict(state)
+    if sum(name in bare for name in needed) > sum(name in state for name in needed):
+        state = bare
+    if all(name in state for name in needed):
+        return state
+    ends = (name.removesuffix(needed[0]) for name in state if name.endswith(f".{needed[0]}"))
+    fitting = [prefix for prefix in ends if all(prefix + name in state for name in needed)]
+    if len(fitting) != 1:
+        return state
+    log.info("%r is taken off the names of the weights", fitting[0])
+    return renamed(state, lambda name: name.removeprefix(fitting[0]))
+
+
+def tied_names(model: nn.Module) -> list[list[str]]:
+    """Return the groups of names under which one Parameter is registered more than once."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    return [group for group in names.values() if len(group) > 1]
+
+
+def as_tuple(value: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return the paths that one path, several or none stand for."""
+    return () if value is None else (value,) if isinstance(value, str) else tuple(value)
