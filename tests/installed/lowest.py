@@ -2,6 +2,10 @@
 
 python tests/installed/lowest.py                    # the default tests
 python tests/installed/lowest.py --python 3.12 --resolution highest tests/core
+
+Seen on 2026-11-28, on Linux: Python 3.11 with the lowest versions, in parts (core's sources and
+plugins, backends, data sets and loaders of hub-data); Python 3.14 with the pinned ones (core, and
+hub-data up to its loaders, where memory was shared wrongly). Not run: Python 3.12 and 3.13.
 """
 
 import argparse
