@@ -136,6 +136,8 @@ def test_hfds_leaves_out_classes_that_the_class_map_lacks(tmp_path, hugging, cap
     data = create_dataset(name, None, "train", class_map={"007": 0, "x": 1})
     assert list(data.reader.iter_targets()) == [0, 1, 0] and len(data) == 3
     assert "1 images of classes that the class map lacks are left out: '7' 1" in caplog.text
+    unlabelled = create_dataset(name, None, "train", class_map={"owl": 0}, target_key="")
+    assert [target for _, target in unlabelled] == [-1] * 4
     with pytest.raises(ValueError, match=r"it has \['owl'\]; the labels are \['007', '7', 'x'\]"):
         create_dataset(name, None, "train", class_map={"owl": 0})
     (tmp_path / "m.txt").write_text("owl\n")

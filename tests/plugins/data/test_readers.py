@@ -500,6 +500,20 @@ def test_broken_reader_plugin_costs_a_warning_and_leaves_others_working(install,
         assert error.value.__cause__ is not None
 
 
+def test_broken_reader_plugin_is_an_error_where_plugins_are_to_be_sound(
+    install, tmp_path, monkeypatch
+):
+    import hub
+
+    install(
+        "acme", "import hub\n@hub.hookimpl(optionalhook=True)\ndef hub_readers(): raise OSError"
+    )
+    monkeypatch.setenv("HUB_PLUGINS_STRICT", "1")
+    hub.refresh()
+    with pytest.raises(PluginError, match="plugin 'acme' failed"):
+        create_dataset("", make_folder(tmp_path / "d"))
+
+
 @pytest.mark.parametrize(
     "code", ["raise RuntimeError('x')", "raise type('S', (BaseException,), {})"]
 )

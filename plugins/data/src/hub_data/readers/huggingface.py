@@ -69,7 +69,7 @@ class HuggingFaceReader(IndexedReader):
             class_map=class_map,
         )
         self.class_to_idx = self.target.class_to_idx
-        if class_map:
+        if class_map and self.target.keys:
             self._leave_out(name)
         self.unlisted = dict(self.target.unlisted)
 
