@@ -109,7 +109,7 @@ WIDE = {
         (0, 4095),
     ),
     "tiff int16": (saved_tiff(ramp(np.int16, 4095) - np.int16(1024)), (-1024, 3071)),
-    "tiff int8": (saved_tiff(ramp(np.int16, 255).astype(np.int16) - 128), (-128, 127)),
+    "tiff int8": (saved_tiff((ramp(np.int16, 255) - 128).astype(np.int8)), (-128, 127)),
     "tiff int32": (saved_by_pil(ramp(np.int32, 1_000_000)), (0, 1_000_000)),
     "tiff int32 of bytes": (saved_by_pil(ramp(np.int32, 255)), (0, 255)),
     "tiff uint32": (saved_tiff(ramp(np.uint32, 2**32 - 1)), (0, 2**32 - 1)),
@@ -295,3 +295,12 @@ def test_damaged_files_raise(content, tmp_path):
     (tmp_path / "x.jpg").write_bytes(content)
     with pytest.raises((OSError, SyntaxError, ValueError)):
         decode_image(tmp_path / "x.jpg")
+
+
+def test_a_tiff_of_12_bits_is_taken_at_its_word():
+    pixels_packed = bytes([0xFF, 0xF0, 0x00, 0x80, 0x0F, 0xFF])  # 4095, 0, 2048, 4095
+    short, tags = 3, {256: 4, 257: 1, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: 6}
+    fields = b"".join(struct.pack("<HHIHH", tag, short, 1, value, 0) for tag, value in tags.items())
+    header = struct.pack("<2sHI", b"II", 42, 14) + pixels_packed
+    content = header + struct.pack("<H", len(tags)) + fields + bytes(4)
+    assert pixels(decode_image(content, "L")).tolist() == [[255, 0, 128, 255]]
