@@ -11,21 +11,18 @@ from typing import Any, Unpack, get_args, get_origin, get_type_hints
 NOT_OPTIONS = ("params", "param_names")
 
 
-def check_options(
-    owner: Callable[..., Any], options: Mapping[str, Any], name: str | None = None
-) -> None:
+def check_options(owner: Callable[..., Any], options: Mapping[str, Any]) -> None:
     """Raise where an option is no number, or not in the range of numbers, that it must be.
 
     Args:
         owner: what takes the options, by the annotations of its signature.
         options: by name; the parameters of a group may be among them.
-        name: what users call the owner; None for its own name.
 
     Raises:
         TypeError: an option is text, as YAML reads 1e-3, where text is not taken.
         ValueError: `lr`, `weight_decay`, `eps`, `momentum` or one of `betas` is out of range.
     """
-    refuse_text(name or owner.__name__, options, keywords(owner)[0])
+    refuse_text(owner.__name__, options, keywords(owner)[0])
     for option in ("lr", "weight_decay", "eps", "momentum"):
         value = options.get(option)
         if value is not None and not value >= 0:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from hub_optim import fused
-from hub_optim.arguments import check_options, keywords
+from hub_optim.arguments import keywords, refuse_text
 from hub_optim.compiling import compile_step
 from hub_optim.groups import (
     check_groups,
@@ -93,7 +93,7 @@ def create_optimizer_v2(
         layer_decay_min_scale=layer_decay_min_scale,
         layer_decay_no_opt_scale=layer_decay_no_opt_scale,
     )
-    check_options(create_optimizer_v2, own, opt)
+    refuse_text(opt, own, keywords(create_optimizer_v2)[0])
     name, lookahead = split_lookahead(opt)
     info = get_optimizer_info(name)
     groups = cast("Params", model_or_params)
@@ -197,13 +197,12 @@ def _construct(info: OptimInfo, groups: Params, kwargs: dict[str, Any]) -> Optim
     """Construct an optimizer, in the fastest form unless the keywords choose one."""
     cls = _class_of(info)
     known, takes_any = keywords(cls)
-    allowed = None if takes_any else known.keys() - {"self", "params"}
+    allowed = None if takes_any else list(known)[1:]  # without the parameters
     compiles_itself = allowed is None or "compile" in allowed
     compiled = not compiles_itself and kwargs.pop("compile", False)
-    check_options(cls, kwargs, info.name)
-    for group in groups:
-        if isinstance(group, dict):
-            check_options(cls, group, info.name)
+    for options in (kwargs, *groups):
+        if isinstance(options, dict):
+            refuse_text(info.name, options, known)
     optimizer = fused.OF_TORCH.get(cls, cls)(groups, **_fit(info, kwargs, allowed))
     # A fused kernel is as good as a compiled one, and there at once.
     if compiled and not all(group.get("fused") for group in optimizer.param_groups):
@@ -231,7 +230,7 @@ def _fit(
     if allowed is None:
         return kwargs
     harmless: Mapping[str, Any] = dict(foreach=False, fused=False, weight_decay=0.0)
-    for key in sorted(kwargs.keys() - allowed):
+    for key in sorted(kwargs.keys() - set(allowed)):
         value = kwargs.pop(key)
         if key not in harmless or value != harmless[key]:
             raise ValueError(
