@@ -120,7 +120,7 @@ class Faults:
             try:
                 sample = load(current)
             except NOT_DAMAGE as error:
-                error.add_note(f"while {name(current)} was read")
+                error.add_note(f"while {sample_name(current, name)} was read")
                 raise
             except Exception as error:  # decoders raise whatever a damaged file provokes in them
                 self.note(current, error, name)

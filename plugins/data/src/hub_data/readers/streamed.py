@@ -15,6 +15,7 @@ import torch.distributed
 from torch.utils.data import get_worker_info
 
 from hub_data.class_map import UnlistedClassError
+from hub_data.faults import NOT_DAMAGE
 from hub_data.readers.indexed import report_unlisted
 from hub_data.targets import TargetField
 
@@ -151,7 +152,7 @@ class StreamedReader(ABC):
             yield make(record)
         except UnlistedClassError:
             return
-        except (MemoryError, ImportError):
+        except NOT_DAMAGE:
             raise
         except Exception as error:
             yield error, None
