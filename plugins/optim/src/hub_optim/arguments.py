@@ -81,7 +81,8 @@ def _shown(parameter: inspect.Parameter) -> str:
         return "str"
     if parameter.annotation in (inspect.Parameter.empty, Any, "Any"):
         return ""
-    return inspect.formatannotation(parameter.annotation)
+    annotation = parameter.annotation
+    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
 
 
 def _is_number(text: str) -> bool:
