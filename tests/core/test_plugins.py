@@ -98,6 +98,11 @@ def test_misspelt_plugin_in_the_environment_is_told(monkeypatch):
         (GOOD.replace("{}}", '{}}, lacks={"output_strid"}'), "lacks 'output_strid', which is no"),
         ("from hub import hookimpl\n@hookimpl\ndef hub_commands(): return 3", "returned a int"),
         ("from hub import hookimpl\n@hookimpl\ndef hub_sources(): return []", "not a Mapping"),
+        (
+            "from hub import hookimpl\n@hookimpl(hookwrapper=True)\n"
+            "def hub_create_model(request): yield",
+            "old-style wrapper: write hookimpl(wrapper=True)",
+        ),
     ],
 )
 def test_mistake_in_a_plugin_is_blamed_on_it(install, code, message):

@@ -294,7 +294,7 @@ def _entrypoint(family: Family, name: str, tags: Mapping[str, Weights]) -> Calla
 
 # --- the registry of this process ---------------------------------------------------------------
 
-_lock = threading.Lock()  # holds a name from being registered while the registry is built
+_lock = threading.RLock()  # holds a name from being registered while the registry is built
 _local: dict[str, Architecture] = {}
 _registry: Registry | None = None
 
