@@ -160,7 +160,7 @@ class ImageDataset(Dataset[Any]):
         if reader is None or isinstance(reader, str):
             kwargs |= dict(class_map=class_map, additional_features=additional_features)
             reader = _indexed(create_reader(reader or "", root, split, **kwargs))
-        self.reader = reader
+        self.reader: Any = reader  # readers have more than the protocol: class_to_idx, ...
         self.load_bytes = load_bytes
         self.input_img_mode = input_img_mode
         self.transform = transform
@@ -299,7 +299,7 @@ class IterableImageDataset(IterableDataset[Any]):
             options = keep_known(load_reader(info), options)
             options |= dict(class_map=class_map, input_key=input_key, target_key=target_key)
             reader = _stream(create_reader(reader, root, split, **options, **kwargs))
-        self.reader = reader
+        self.reader: Any = reader  # readers have more than the protocol: class_to_idx, ...
         self.input_img_mode = input_img_mode
         self.transform = transform
         self.target_transform = target_transform

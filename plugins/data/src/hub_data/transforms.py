@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, ParamSpec, Protocol, cast, overload
 
 from hub_data.config import (
     DEFAULT_CROP_MODE,
@@ -34,8 +34,25 @@ from hub_data.pixel_range import as_range
 from hub_data.to_image import ToImage
 
 CROP_MODES = ("center", "squash", "border")
+_P = ParamSpec("_P")
 
 
+class _Created(Protocol[_P]):
+    """The type of `create_transform`: three transforms where `separate`, else one."""
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # `_P` has a `separate` too
+        self, *args: Any, separate: Literal[True], **kwargs: Any
+    ) -> tuple[Compose, Compose, Compose]: ...
+    @overload
+    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> Compose: ...
+
+
+def _typed(create: Callable[_P, Any]) -> _Created[_P]:
+    return cast(_Created[_P], create)
+
+
+@_typed
 def create_transform(
     input_size: int | Sequence[int] = 224,
     is_training: bool = False,
