@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,10 @@ def fast_collate(batch: Sequence[tuple[Any, Any]]) -> tuple[torch.Tensor, torch.
             each other, so that `images.split(len(batch))` takes them apart.
 
     Returns:
-        (B, C, H, W) uint8, and targets: (B,) int64 classes, or what the samples have, stacked.
+        (B, C, H, W) uint8, and targets, see `collate_targets`.
 
     Raises:
+        TypeError: the targets are neither numbers nor vectors.
         ValueError: the samples differ in shape, or are no 8-bit images.
     """
     targets = collate_targets([sample[1] for sample in batch])
@@ -36,9 +38,38 @@ def fast_collate(batch: Sequence[tuple[Any, Any]]) -> tuple[torch.Tensor, torch.
 
 
 def collate_targets(targets: Sequence[Any]) -> torch.Tensor:
-    """Return classes as (B,) int64, whatever their type; vectors stacked."""
-    collated = default_collate(list(targets))
-    return collated.long() if collated.ndim == 1 else collated
+    """Return whole numbers as (B,) int64, others as (B,) float32; arrays and tensors stacked.
+
+    Raises:
+        TypeError: they are something else, such as text or lists.
+    """
+    odd = [t for t in targets if not isinstance(t, Number | np.generic | np.ndarray | torch.Tensor)]
+    if odd:
+        raise TypeError(
+            f"a sample has the target {odd[0]!r}, and a batch takes numbers, arrays and tensors: "
+            "target_transform makes such of it (MultiLabelTarget of lists), class_map of names; or "
+            "give a collate_fn"
+        )
+    collated: torch.Tensor = default_collate(list(targets))
+    if collated.ndim != 1:
+        return collated
+    return collated.float() if collated.is_floating_point() else collated.long()
+
+
+def as_classes(targets: torch.Tensor) -> torch.Tensor:
+    """Return (B,) targets that stand for classes as int64.
+
+    Raises:
+        ValueError: one is no whole number (checked on the CPU only: elsewhere it would wait for
+            the device).
+    """
+    classes = targets.long()
+    if targets.is_floating_point() and targets.device.type == "cpu" and (classes != targets).any():
+        raise ValueError(
+            f"targets such as {targets[classes != targets][0].item():g} are no classes, which are "
+            "whole numbers: for values, leave num_classes and mixing out"
+        )
+    return classes
 
 
 def _stack(images: Sequence[Any]) -> torch.Tensor:

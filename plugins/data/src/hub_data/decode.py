@@ -131,13 +131,15 @@ def _from_array(
     pixels: NDArray[np.generic], mode: str | None, input_range: Range | None
 ) -> Image.Image | NDArray[np.generic]:
     channels = pixels.shape[-1]
+    if not mode and input_range is None and pixels.dtype != np.uint8:
+        return pixels
     if channels not in _ARRAY_MODES:
         if mode:
             raise ValueError(
                 f"an image of {channels} channels cannot become {mode}: "
                 "input_img_mode='' keeps all channels"
             )
-        return pixels if input_range is None else to_eight_bits(pixels, input_range)
+        return to_eight_bits(pixels, input_range)
     eight = np.ascontiguousarray(to_eight_bits(pixels, input_range))
     image = Image.fromarray(eight[..., 0] if channels == 1 else eight)
     return image.convert(mode) if mode and image.mode != mode else image

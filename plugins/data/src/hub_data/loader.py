@@ -7,11 +7,13 @@ is a few numbers (`state_dict`), and a run that was resumed sees what it would h
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from typing import Any
 
+from hub.errors import HubWarning
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from hub_data.draws import mix
@@ -140,7 +142,7 @@ class Passes:
     def close(self) -> None:
         """End the workers; a later pass starts them anew."""
 
-    def _num_samples(self) -> int:
+    def _num_samples(self) -> int | None:
         raise NotImplementedError
 
     def _batches(self) -> Iterable[Batch]:
@@ -282,11 +284,24 @@ class StreamLoader(Passes):
     def __len__(self) -> int:
         return len(self.streaming)
 
-    def _num_samples(self) -> int:
-        return len(self.dataset)
+    def _num_samples(self) -> int | None:
+        try:
+            return len(self.dataset)
+        except TypeError:  # a stream need not know
+            return None
 
-    def _batches(self) -> Iterable[Batch]:
-        return self.streaming.epoch(self._epoch, self._position, self.seed)
+    def _batches(self) -> Iterator[Batch]:
+        num_samples, count = self._num_samples(), 0
+        for batch in self.streaming.epoch(self._epoch, self._position, self.seed):
+            count += len(batch[-1]) if isinstance(batch, tuple | list) else 0
+            yield batch
+        if num_samples is not None and count > num_samples:
+            warnings.warn(
+                f"the stream has {num_samples} samples and gave {count}: every worker reads all of "
+                "a stream that does not take its part, by torch.utils.data.get_worker_info()",
+                HubWarning,
+                stacklevel=2,
+            )
 
 
 class MultiEpochsDataLoader(DataLoader[Any]):

@@ -139,7 +139,7 @@ def create_loader(  # noqa: D417 (what create_transform describes is not describ
             collation are known to be safe in them.
         seed: of order and augmentations; None draws one from torch's generator. In distributed
             training that of rank 0 holds for all.
-        num_classes: labels have to be below; None for no check.
+        num_classes: labels have to be whole and below; None for no check.
         memory_format: of batches from the prefetcher: `torch.channels_last` for networks in it.
         input_range: see `create_transform`; images of `create_dataset` have their own.
 

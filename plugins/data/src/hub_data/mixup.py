@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import default_collate
 
+from hub_data.collate import as_classes, collate_targets
 from hub_data.draws import numpy_draws
 
 MODES = ("batch", "pair", "elem")
@@ -204,12 +204,12 @@ class FastCollateMixup(Mixup):
             batch: pairs of a (C, H, W) uint8 tensor or array and a target.
 
         Raises:
-            TypeError: samples are not uint8.
+            TypeError: samples are not uint8, or targets neither numbers nor vectors.
             ValueError: sizes differ, targets are out of range, or "half" got an odd batch.
         """
         images = [torch.as_tensor(sample[0]) for sample in batch]
         _check_samples(images)
-        targets = default_collate([sample[1] for sample in batch])
+        targets = collate_targets([sample[1] for sample in batch])
         if self.mode == "batch":
             return self._collate_alike(images, targets)
         half = self.mode == "half"
@@ -245,10 +245,10 @@ def one_hot(
     """Return (B, K) labels of (B,) classes, float32.
 
     Raises:
-        ValueError: a class is out of range (checked on the CPU only: elsewhere it would wait for
-            the device).
+        ValueError: a class is no whole number, or out of range (checked on the CPU only: elsewhere
+            it would wait for the device).
     """
-    classes = x.long().view(-1, 1)
+    classes = as_classes(x).view(-1, 1)
     if classes.device.type == "cpu" and classes.numel():
         low, high = int(classes.min()), int(classes.max())
         if low < 0 or high >= num_classes:

@@ -65,8 +65,12 @@ def to_eight_bits(
     Raises:
         PixelRangeError: the range is not known, or is not that of the values.
     """
+    if values.dtype == np.bool_:
+        values = values.astype(np.uint8) * 255  # as PIL does with the bits of a file
     if values.dtype == np.uint8 and input_range in (None, _BYTE):
         return values
+    if values.dtype.kind not in "iuf":
+        raise PixelRangeError(f"an array of {values.dtype} values is no image: give real numbers")
     black, white = input_range or known or _range_of_type(values)
     if values.dtype == np.uint8 and not 0 <= min(black, white) < max(black, white) <= 255:
         raise PixelRangeError(
@@ -93,8 +97,6 @@ def to_eight_bits(
 def _range_of_type(values: NDArray[Any]) -> Range:
     """Return the range that the type says; of uint16 and floats it is an assumption."""
     kind = values.dtype.kind
-    if kind == "b":
-        return 0.0, 1.0
     if kind != "f" and values.dtype.newbyteorder("=") != np.uint16:
         raise PixelRangeError(
             f"{_described(values)}; this type does not say which value is black and which is "
@@ -116,8 +118,6 @@ def assumed(dtype: str, white: float) -> Range:
 
 
 def _described(values: NDArray[Any]) -> str:
-    if values.dtype.kind not in "iuf":
-        return f"an image of {values.dtype} values"
     return f"an image of {values.dtype} values from {np.nanmin(values):g} to {np.nanmax(values):g}"
 
 

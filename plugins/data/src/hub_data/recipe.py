@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.utils.data import default_collate
 
-from hub_data.collate import collate_targets, differing_shapes, fast_collate
+from hub_data.collate import as_classes, collate_targets, differing_shapes, fast_collate
 from hub_data.dataset import ImageDataset, finish_target, require_samples
 from hub_data.draws import mix, seeded
 from hub_data.fast.buffers import BufferPool
@@ -58,7 +58,7 @@ class Recipe:
         normalizer: normalises each image as it is put into the batch; None to leave that to later.
         memory: "pool" (used again once free), "pinned" (for transfer to a device), "shared" (with
             another process).
-        num_classes: labels have to be below; None for no check.
+        num_classes: labels have to be whole and below; None for no check.
         own_draws: the transforms draw from `hub_data.draws`, no global generator has to be seeded.
         seed_numpy: seed numpy's global generator too, where others are.
     """
@@ -166,7 +166,8 @@ class Job:
                 kept = require_samples(self._samples, self.request.indices)
                 with seeded(self.request.seed):
                     self._batch = self._rows_batch(kept) if self._direct else self._collated(kept)
-                _check_labels(self._batch[1], self.recipe.num_classes, self.request)
+                if self.recipe.num_classes is not None:
+                    self._batch = _with_classes(self._batch, self.recipe.num_classes, self.request)
         except BaseException as error:
             self._fail(error)
         self._samples, self._images = [], None
@@ -249,18 +250,25 @@ def _ends_in_bytes(transform: Any) -> bool:
     )
 
 
-def _check_labels(targets: Any, num_classes: int | None, request: Request) -> None:
-    """Raise where a class is not below `num_classes`; -1 stands for no label."""
-    if num_classes is None or not isinstance(targets, torch.Tensor) or targets.ndim != 1:
-        return
-    wrong = ((targets < -1) | (targets >= num_classes)).nonzero().flatten().tolist()
+def _with_classes(batch: Batch, num_classes: int, request: Request) -> Batch:
+    """Return a batch with its targets as classes, where it has one per sample.
+
+    Raises:
+        ValueError: one is no class below `num_classes`; -1 stands for no label.
+    """
+    images, targets, *rest = batch
+    if not isinstance(targets, torch.Tensor) or targets.ndim != 1:
+        return batch
+    classes = as_classes(targets)
+    wrong = ((classes < -1) | (classes >= num_classes)).nonzero().flatten().tolist()
     if wrong:
         row = wrong[0]
         raise ValueError(
-            f"sample {request.indices[row]} has the label {int(targets[row])}, the model has "
+            f"sample {request.indices[row]} has the label {int(classes[row])}, the model has "
             f"num_classes={num_classes}: labels go from 0 to {num_classes - 1}; give the number of "
             "classes of the data set, or a class_map that fits the model"
         )
+    return batch if classes is targets else (images, classes, *rest)
 
 
 def _seed_everything(seed: int, seed_numpy: bool) -> None:

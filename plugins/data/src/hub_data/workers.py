@@ -195,6 +195,7 @@ class Streaming:
         options: dict[str, Any],
     ) -> None:
         self._dataset = SeededStream(dataset)
+        self._batch_size, self._drop_last = batch_size, drop_last
         self._collate = _Switched(collate_fn)
         self._loader: DataLoader[Any] = DataLoader(
             self._dataset,
@@ -214,7 +215,11 @@ class Streaming:
                 self._collate.follow()
 
     def __len__(self) -> int:
-        return len(self._loader)
+        """Return the number of batches; each worker ends its part with one of its own."""
+        num_workers = max(1, self._loader.num_workers)
+        parts = [len(range(i, len(self._dataset), num_workers)) for i in range(num_workers)]
+        more = 0 if self._drop_last else self._batch_size - 1
+        return sum((part + more) // self._batch_size for part in parts)
 
 
 class SeededStream(IterableDataset[Any]):

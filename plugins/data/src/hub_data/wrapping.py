@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
+from inspect import getattr_static
 from typing import Any
 
 from torch.utils.data import ChainDataset, ConcatDataset, Dataset, IterableDataset, Subset
@@ -130,7 +131,7 @@ def fitted(dataset: Any, transform: Any, decode: Decode | None = None) -> Any:
     parts: dict[str, Any]
     if isinstance(dataset, AugMixDataset):
         parts = dict(dataset=fitted(dataset.dataset, None, decode), transform=transform)
-    elif "transform" in attributes or hasattr(type(dataset), "transform"):
+    elif _takes_transform(dataset):
         parts = dict(transform=transform)
         if decode is not None and isinstance(dataset, ImageDataset | IterableImageDataset):
             parts["decode"] = decode
@@ -147,6 +148,14 @@ def fitted(dataset: Any, transform: Any, decode: Decode | None = None) -> Any:
     for name, value in parts.items():
         setattr(own, name, value)
     return own
+
+
+def _takes_transform(dataset: Any) -> bool:
+    """Return whether `dataset.transform` is a place for a transform, not a method of its own."""
+    found = getattr_static(dataset, "transform", _takes_transform)
+    if isinstance(found, property):
+        return found.fset is not None
+    return "transform" in getattr(dataset, "__dict__", {}) or not hasattr(found, "__get__")
 
 
 def leaves(dataset: Any) -> Iterator[Any]:

@@ -12,6 +12,7 @@ from functools import cache
 from types import ModuleType
 
 import numpy as np
+import torch
 from PIL import Image
 
 #: What an image is while it is decoded and transformed: (H, W, C) uint8, or a PIL image.
@@ -62,8 +63,10 @@ def decode_jpeg(data: bytes) -> np.ndarray | None:
         return None
 
 
-def as_array(picture: Picture) -> np.ndarray:
-    """Return the pixels (H, W, C), in memory that may be written to."""
+def as_array(picture: Picture | torch.Tensor) -> np.ndarray:
+    """Return the pixels (H, W, C), in memory that may be written to; of a tensor (C, H, W), too."""
+    if isinstance(picture, torch.Tensor):
+        return picture.movedim(0, -1).numpy()
     pixels = np.asarray(picture)
     if not pixels.flags.writeable:
         pixels = pixels.copy()  # PIL's; torch warns of tensors over it

@@ -120,13 +120,16 @@ class StreamedReader(ABC):
 
     def __len__(self) -> int:
         """Return the samples of an epoch of this rank, all workers together."""
-        return self._per_worker(self.num_ranks * self.num_workers) * self.num_workers
+        shares = self.num_ranks * self.num_workers
+        if self.is_training:
+            return self._per_worker(shares) * self.num_workers
+        own = range(self.rank * self.num_workers, (self.rank + 1) * self.num_workers)
+        return self.repeats * sum(len(range(i, self.num_samples, shares)) for i in own)
 
     def _per_worker(self, shares: int) -> int:
+        """Return the samples of a worker in training."""
         samples = math.ceil(self.repeats * self.num_samples / shares)
-        if self.is_training:
-            return math.ceil(samples / self.batch_size) * self.batch_size
-        return samples
+        return math.ceil(samples / self.batch_size) * self.batch_size
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         """Yield what this process and worker is to see of one epoch.

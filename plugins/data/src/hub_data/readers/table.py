@@ -206,7 +206,7 @@ class CsvReader(IndexedReader):
         if name is None:
             found = {column.strip().lower(): column for column in reversed(available)}
             name = next((found[key] for key in usual if key in found), None)
-        count = [*available].count(name or "")
+        count = [*available].count(name) if name is not None else 0
         if name is not None and count == 1:
             return name
         if count:
