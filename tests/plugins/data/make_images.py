@@ -33,13 +33,18 @@ def make_folder(root: Path, classes=CLASSES, count: int = 3, first: int = 0) -> 
     return root
 
 
-def make_tar(path: Path, files: dict[str, bytes], mode: str = "w") -> Path:
+def make_tar(path: Path, files: dict[str, bytes | tuple[bytes, str]], mode: str = "w") -> Path:
+    """Write an archive; instead of its content, a file may have the type of a link and a target."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, mode) as archive:
         for name, content in files.items():
             info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
+            if isinstance(content, bytes):
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+            else:
+                info.type, info.linkname = content
+                archive.addfile(info)
     return path
 
 

@@ -168,6 +168,27 @@ def test_a_stated_range_cuts_off_what_lies_outside():
     assert pixels(window).tolist() == [[0, 0, 102, 255, 255, 0]]
 
 
+def test_bits_of_an_array_are_those_of_a_file():
+    bits = ramp(np.uint8, 1).astype(bool)
+    for source in (bits, Image.fromarray(bits)):
+        assert set(pixels(decode_image(source, "L")).flat) == {0, 255}
+        with pytest.raises(PixelRangeError, match="8 bits has no values from 0 to 4095"):
+            decode_image(source, input_range=(0, 4095))
+
+
+@pytest.mark.parametrize("dtype", [complex, object, "M8[s]", "U3"])
+@pytest.mark.parametrize("input_range", [None, (0, 9)])
+def test_what_is_no_real_number_is_no_pixel(dtype, input_range):
+    with pytest.raises(PixelRangeError, match="is no image: give real numbers"):
+        decode_image(np.zeros((4, 4)).astype(dtype), input_range=input_range)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 6])
+def test_without_a_mode_arrays_keep_their_type(channels):
+    values = np.full((8, 9, channels), 4095, np.uint16)
+    assert np.array_equal(decode_image(saved_array(values), ""), values)
+
+
 def test_two_images_of_a_data_set_stay_comparable():
     dark, bright = (decode_image(ramp(np.uint16, high), "L") for high in (1000, 60000))
     assert pixels(dark).max() == 4 and pixels(bright).max() == 233
@@ -295,6 +316,12 @@ def test_damaged_files_raise(content, tmp_path):
     (tmp_path / "x.jpg").write_bytes(content)
     with pytest.raises((OSError, SyntaxError, ValueError)):
         decode_image(tmp_path / "x.jpg")
+
+
+def test_a_pointer_of_git_lfs_is_named():
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+    with pytest.raises(OSError, match=r"a pointer of Git LFS, .*git lfs pull"):
+        decode_image(pointer)
 
 
 def test_a_tiff_of_12_bits_is_taken_at_its_word():

@@ -486,3 +486,66 @@ def test_a_rank_that_leaves_its_pass_keeps_no_other_waiting(ranks: list[list]) -
 def test_faults_of_all_ranks_are_counted_on_request(ranks: list[list]) -> None:
     (_, _, count, names), (*_, other_count, other_names) = ranks
     assert count == other_count >= 1 and names == other_names == ["a/000.jpg"]
+
+
+class Targets(Dataset):
+    """A grey picture per target."""
+
+    def __init__(self, targets) -> None:
+        self.targets = targets
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int):
+        return Image.new("RGB", (40, 40)), self.targets[index]
+
+
+def targets_of(targets, **options) -> torch.Tensor:
+    options = dict(batch_size=len(targets), num_workers=0, device="cpu") | options
+    ((_, found),) = create_loader(Targets(targets), (3, 32, 32), **options)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("given", "dtype"),
+    [
+        ([0, 2, 1], torch.int64),
+        ([True, False], torch.int64),
+        ([np.int32(3), np.int32(4)], torch.int64),
+        ([0.5, 1.0, 1.7], torch.float32),
+        ([np.float64(0.5), np.float64(2)], torch.float32),
+        ([torch.tensor(0.5), torch.tensor(1.5)], torch.float32),
+        ([np.array([0.5, 1.0])] * 2, torch.float64),
+    ],
+)
+def test_targets_arrive_with_their_values(given, dtype) -> None:
+    found = targets_of(given)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, np.array(given, dtype=float))
+
+
+def test_classes_are_whole_numbers_of_any_type() -> None:
+    found = targets_of([0.0, 2.0, 1.0], num_classes=3)
+    assert found.dtype == torch.int64 and found.tolist() == [0, 2, 1]
+    mixed = targets_of([0.0, 1.0], collate_fn=FastCollateMixup(mixup_alpha=1.0, num_classes=2))
+    assert mixed.shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(num_classes=3),
+        dict(collate_fn=FastCollateMixup(mixup_alpha=1.0, num_classes=3)),
+    ],
+)
+def test_values_are_no_classes(options) -> None:
+    with pytest.raises(ValueError, match=r"targets such as 0.5 are no classes"):
+        targets_of([0.5, 1.0], **options)
+
+
+@pytest.mark.parametrize("target", ["cat", [0, 1], {"box": 1}, None])
+def test_targets_that_make_no_batch_are_named(target) -> None:
+    with pytest.raises(TypeError, match=r"a sample has the target .*target_transform") as error:
+        targets_of([target] * 2)
+    assert repr(target) in str(error.value)

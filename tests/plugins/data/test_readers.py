@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tarfile
 import warnings
 from collections import Counter
 from importlib.util import find_spec
@@ -228,6 +229,26 @@ def test_tar_by_its_path(tmp_path):
     check_tar(data)
     assert data.filenames()[:2] == ["bird/0.jpg", "bird/1.jpg"]
     assert data.filename(0, absolute=True) == f"{path}/bird/0.jpg"
+
+
+def test_tar_links_are_the_files_that_they_lead_to(tmp_path, caplog):
+    path = make_tar(
+        tmp_path / "x.tar",
+        {
+            "./cat/0.jpg": encoded(0),
+            "dog/1.jpg": (tarfile.LNKTYPE, "cat/0.jpg"),
+            "dog/2.jpg": (tarfile.SYMTYPE, "../cat/0.jpg"),
+            "dog/3.jpg": (tarfile.SYMTYPE, "2.jpg"),
+            "dog/4.jpg": (tarfile.SYMTYPE, "gone.jpg"),
+            "dog/5.jpg": (tarfile.FIFOTYPE, ""),
+        },
+    )
+    data = create_dataset("", path)
+    assert [os.path.basename(name) for name in data.filenames()] == [f"{n}.jpg" for n in range(4)]
+    assert [target for _, target in data] == [0, 1, 1, 1]
+    assert all(np.array_equal(pixels(image), expected(0)) for image, _ in data)
+    assert "2 entries are neither files nor links to earlier ones" in caplog.text
+    assert "dog/4.jpg, dog/5.jpg" in caplog.text
 
 
 def test_tar_per_class(tmp_path):

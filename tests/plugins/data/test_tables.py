@@ -175,6 +175,12 @@ def test_row_that_is_too_short_or_too_long_is_damage(images, caplog):
     assert "3 of 5 rows" in caplog.text
 
 
+@pytest.mark.parametrize("line", ["sep=;", "# made by hand"])
+def test_a_line_above_the_header_is_an_error_that_shows_it(images, line):
+    with pytest.raises(ValueError, match=r"no column called path.* input_key and target_key name"):
+        read(f"{line}\npath;label\n0.jpg;0\n")
+
+
 def test_quote_that_is_not_closed_swallows_no_rows(images):
     with pytest.raises(ValueError, match=r"l\.csv:4: .*a quote is not closed"):
         read('path,label\n0.jpg,"cat\n1.jpg,dog\n2.jpg,dog\n')

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hub_data import TfPreprocessTransform, create_transform
+from hub_data import TfPreprocessTransform, create_dataset, create_loader, create_transform
 from hub_data.tf_preprocessing import _draw_part, resize
+from pictures import folder
 from PIL import Image
 from training_cases import picture, seed
 
@@ -58,3 +59,16 @@ def test_training_varies_and_mirrors() -> None:
     mirrored = [output[:, :, 0].mean() < output[:, :, -1].mean() for output in outputs]
     assert 8 < sum(mirrored) < 32
     assert len({output.sum().item() for output in outputs}) > 30
+
+
+@pytest.mark.parametrize("is_training", [True, False])
+def test_a_loader_gives_what_the_transform_gives(tmp_path: Path, is_training: bool) -> None:
+    data = create_dataset("", folder(tmp_path, count=2, classes=1))
+    options = dict(is_training=is_training, tf_preprocessing=True, mean=0.0, std=1.0, seed=1)
+    options |= dict(num_workers=0, device="cpu")
+    on_device, plain = (
+        next(iter(create_loader(data, (3, 24, 24), 2, use_prefetcher=prefetch, **options)))[0]
+        for prefetch in (True, False)
+    )
+    assert on_device.shape == (2, 3, 24, 24)
+    torch.testing.assert_close(on_device, plain)

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hub_data import DamagedSampleError, create_dataset
+from hub_data import DamagedSampleError, create_dataset, create_loader
 from hub_data.readers.webdataset import expand_ranges
 from make_images import encoded, expected, make_tar, pixels, targets_of
 from torch.utils.data import DataLoader
@@ -35,6 +35,17 @@ def test_wds_evaluation_yields_each_sample_once(tmp_path, workers):
     data = create_dataset("wds/", tmp_path, "train")
     assert sorted(targets_of(data, workers)) == list(range(10))
     assert data.filenames() == [f"{n:04}" for s in range(3) for n in range(10)[s::3]]
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(10, 4), (11, 3), (7, 2), (3, 4)])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_wds_loader_is_as_long_as_what_it_gives(tmp_path, workers, count, batch_size):
+    make_shards(tmp_path, count=count)
+    data = create_dataset("wds/", tmp_path, "train")
+    options = dict(num_workers=workers, device="cpu")
+    loader = create_loader(data, (3, 16, 16), batch_size, **options)
+    sizes = [len(targets) for _, targets in loader]
+    assert len(sizes) == len(loader) and sum(sizes) == len(data) == count
 
 
 def test_wds_images_are_those_of_the_files(tmp_path):

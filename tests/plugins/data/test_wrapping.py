@@ -6,6 +6,7 @@ import multiprocessing
 import numpy as np
 import pytest
 import torch
+from hub.errors import HubWarning
 from hub_data import (
     AugMixDataset,
     DamagedSampleError,
@@ -206,6 +207,59 @@ def test_streams_of_pairs_go_into_a_loader() -> None:
     ):
         images, targets = batches(stream)
         assert torch.equal(images, want) and targets.tolist() == list(range(6))
+
+
+class OwnMethod(Dataset):
+    """Its `transform` is a method, which samples go through."""
+
+    def __len__(self) -> int:
+        return len(IMAGES)
+
+    def transform(self, image):
+        return 255 - image
+
+    def __getitem__(self, index: int):
+        return self.transform(IMAGES[index]), index
+
+
+class OwnProperty(OwnMethod):
+    """Its `transform` cannot be set."""
+
+    @property
+    def transform(self):
+        return lambda image: 255 - image
+
+
+@pytest.mark.parametrize("kind", [OwnMethod, OwnProperty])
+def test_a_transform_that_is_code_of_the_data_set_is_left_to_it(kind) -> None:
+    want, _ = batches([(255 - image, number) for number, image in enumerate(IMAGES)])
+    found, targets = batches(kind())
+    assert torch.equal(found, want) and targets.tolist() == list(range(6))
+
+
+class Endless(IterableDataset):
+    """A stream that does not know its length."""
+
+    def __iter__(self):
+        return iter(pairs("array"))
+
+
+class Undivided(Endless):
+    """A stream of which each worker reads all."""
+
+    def __len__(self) -> int:
+        return len(IMAGES)
+
+
+def test_a_stream_without_a_length_goes_into_a_loader() -> None:
+    _, targets = batches(Endless())
+    assert targets.tolist() == list(range(6))
+
+
+@pytest.mark.parametrize("prefetch", [True, False])
+def test_a_stream_that_every_worker_reads_is_said(prefetch) -> None:
+    with pytest.warns(HubWarning, match=r"has 6 samples and gave 12: .*get_worker_info"):
+        batches(Undivided(), num_workers=2, use_prefetcher=prefetch)
 
 
 @pytest.mark.parametrize("form", [dict(image=0, label=1), torch.zeros(3, 8, 8), (1,)])

@@ -23,6 +23,7 @@ from hub_data.to_image import as_pixels, stated_by_file
 
 Source = str | Path | bytes | BinaryIO | Image.Image | NDArray[np.generic]
 _NPY, _ZIP = b"\x93NUMPY", b"PK\3\4"
+_GIT_LFS = b"version https://git-lfs.github.com/spec/"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _SAMPLES_PER_PIXEL = 277  # tag of TIFF
 if find_spec("pillow_heif"):
@@ -148,9 +149,9 @@ def _from_array(
 def _read_without_pil(source: BinaryIO, error: OSError) -> Image.Image | NDArray[np.generic]:
     """Read what PIL does not know: arrays of numpy, and TIFF files of unusual channels."""
     source.seek(0)
-    start = source.read(6)
+    start = source.read(len(_GIT_LFS))
     source.seek(0)
-    if start == _NPY:
+    if start.startswith(_NPY):
         array: NDArray[np.generic] = np.load(source, allow_pickle=False)
         return array
     if start.startswith(_ZIP):
@@ -165,6 +166,8 @@ def _read_without_pil(source: BinaryIO, error: OSError) -> Image.Image | NDArray
     if start.startswith(_TIFF):
         return _read_tiff(source)
     what = "of a format that PIL does not know, or no image" if start else "empty"
+    if start == _GIT_LFS:
+        what = "a pointer of Git LFS, not the image: git lfs pull fetches it"
     raise UnidentifiedImageError(f"the file is {what}") from error
 
 

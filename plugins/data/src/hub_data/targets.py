@@ -234,6 +234,8 @@ class MultiLabelTarget:
 
 def _plain(value: Any) -> Any:
     """Return numbers of numpy as Python's, which collate to the same tensors everywhere."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")  # TensorFlow's text
     if isinstance(value, Integral):
         return int(value)
     return value.tolist() if hasattr(value, "tolist") else value

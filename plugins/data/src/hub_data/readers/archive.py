@@ -26,7 +26,8 @@ class Member(NamedTuple):
 def list_members(path: str) -> Iterator[Member]:
     """Yield the files in a tar archive; of the contents only archives in it are looked at.
 
-    The files of an archive inside are yielded with its name, less ".tar", before theirs.
+    The files of an archive inside are yielded with its name, less ".tar", before theirs. A link to
+    an earlier file is that file by another name; other links cost a line in the log.
 
     Raises:
         ValueError: it is no tar archive, or compressed. One that breaks off is read up to there,
@@ -40,29 +41,51 @@ def _members(file: BinaryIO, path: str, prefix: str, start: int) -> Iterator[Mem
     file.seek(start)
     try:
         with tarfile.open(fileobj=file, mode="r:") as archive:
+            seen: dict[str, tuple[int, int]] = {}  # what links may lead to
+            left_out = []
             for info in archive:
                 archive.members = []  # type: ignore[attr-defined]  # else it keeps every one
-                if not info.isfile():
+                if info.isdir():
                     continue
+                own = (info.offset_data, info.size) if info.isfile() else None
+                place = own or seen.get(_link_target(info))
+                if place is None:
+                    left_out.append(info.name)
+                    continue
+                seen[os.path.normpath(info.name)] = place
                 stem, suffix = os.path.splitext(info.name)
                 if suffix.lower() == ".tar":
-                    yield from _inner(path, f"{prefix}{stem}/", start, info)
+                    yield from _inner(path, f"{prefix}{stem}/", place[0])
                 else:
-                    yield Member(prefix + info.name, info.offset_data, info.size)
+                    yield Member(prefix + info.name, *place)
             end = archive.offset
     except tarfile.TarError as error:
         raise ValueError(
             f"{path} cannot be read as an uncompressed tar archive: {error} (of a compressed one "
             "single files cannot be read: unpack it, or tar it anew without compression)"
         ) from error
+    if left_out:
+        _logger.warning(
+            "%s: %d entries are neither files nor links to earlier ones, and left out: %s",
+            path,
+            len(left_out),
+            ", ".join(left_out[:5]),
+        )
     file.seek(end)
     if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # how every archive ends
         _logger.warning("%s breaks off at byte %d: what followed is missing", path, end)
 
 
-def _inner(path: str, prefix: str, start: int, info: Any) -> Iterator[Member]:
+def _link_target(info: Any) -> str:
+    """Return the name that a link in an archive leads to; "" where it is none."""
+    if info.issym():
+        return os.path.normpath(os.path.join(os.path.dirname(info.name), info.linkname))
+    return os.path.normpath(info.linkname) if info.islnk() else ""
+
+
+def _inner(path: str, prefix: str, start: int) -> Iterator[Member]:
     with open(path, "rb") as file:
-        yield from _members(file, path, prefix, info.offset_data)
+        yield from _members(file, path, prefix, start)
 
 
 class ArchiveFile:

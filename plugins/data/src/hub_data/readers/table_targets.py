@@ -153,6 +153,8 @@ def _split(value: Any, separator: str | None) -> Any:
         if separator and (not value.strip() or not is_missing(value)):
             return [part.strip() for part in value.split(separator) if part.strip()]
         return value.strip()
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
     return value if value is None or isinstance(value, Real) else str(value)
 
 

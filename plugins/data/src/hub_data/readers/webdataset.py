@@ -315,9 +315,10 @@ def _remote_records(path: str) -> Iterator[Record]:
 def _label(text: str) -> Any:
     """Return the label that a .cls file holds: a number, or a name that is no JSON."""
     try:
-        return json.loads(text)
+        label = json.loads(text)
     except json.JSONDecodeError:
         return text
+    return int(label) if isinstance(label, float) and label.is_integer() else label
 
 
 def _is_left_out(key: str) -> bool:
