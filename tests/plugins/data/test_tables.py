@@ -349,6 +349,12 @@ def test_categories_of_pandas_are_names_and_paths(images):
     assert [target for _, target in data] == [1, 0] and data.filenames() == ["0.jpg", "1.jpg"]
 
 
+@pytest.mark.parametrize("column", [[1, 2], [0.5, 1.0], [True, False], [[1, 2], [3]]])
+def test_a_column_that_holds_no_images_is_named(images, column):
+    with pytest.raises(ValueError, match=r"column 'image' holds .*, neither paths nor files"):
+        create_dataset(write_parquet(image=column, label=[0, 1]), ".", "")
+
+
 def test_parquet_that_is_written_anew_is_read_anew(images):
     assert targets(create_dataset(write_parquet(path=["0.jpg"], label=[1]), ".", "")) == [1]
     assert len(create_dataset(write_parquet(path=["0.jpg", "1.jpg"], label=[1, 2]), ".", "")) == 2

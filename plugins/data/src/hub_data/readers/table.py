@@ -267,14 +267,25 @@ class ParquetReader(CsvReader):
         return list(self.files.schema.names)
 
     def path_columns(self) -> list[str]:
-        """Return the column of the paths, in a list; an empty one if images are in the table."""
+        """Return the column of the paths, in a list; an empty one if images are in the table.
+
+        Raises:
+            ValueError: it holds neither.
+        """
         import pyarrow
 
         kind = self.files.schema.field(self.input_key).type
         if pyarrow.types.is_dictionary(kind):  # how pandas writes categories
             kind = kind.value_type
         text = (pyarrow.string(), pyarrow.large_string(), pyarrow.string_view(), pyarrow.null())
-        return [self.input_key] if kind in text else []
+        if kind in text:
+            return [self.input_key]
+        if pyarrow.types.is_struct(kind) or "binary" in str(kind):
+            return []
+        raise ValueError(
+            f"{self.table}: the column {self.input_key!r} holds {kind}, neither paths nor files: "
+            "input_key names that of the images"
+        )
 
     def num_rows(self) -> int:
         """Return the number of rows."""
