@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
-from inspect import getattr_static
+from inspect import getattr_static, isroutine
 from typing import Any
 
 from torch.utils.data import ChainDataset, ConcatDataset, Dataset, IterableDataset, Subset
@@ -152,10 +152,12 @@ def fitted(dataset: Any, transform: Any, decode: Decode | None = None) -> Any:
 
 def _takes_transform(dataset: Any) -> bool:
     """Return whether `dataset.transform` is a place for a transform, not a method of its own."""
-    found = getattr_static(dataset, "transform", _takes_transform)
-    if isinstance(found, property):
-        return found.fset is not None
-    return "transform" in getattr(dataset, "__dict__", {}) or not hasattr(found, "__get__")
+    if "transform" in getattr(dataset, "__dict__", {}):
+        return True
+    if not hasattr(type(dataset), "transform"):
+        return False
+    found = getattr_static(type(dataset), "transform")
+    return found.fset is not None if isinstance(found, property) else not isroutine(found)
 
 
 def leaves(dataset: Any) -> Iterator[Any]:
