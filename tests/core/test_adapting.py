@@ -83,7 +83,8 @@ def load(install, tmp_path):
     file = tmp_path / "tokens.safetensors"
 
     def load(trained=None, **kwargs):
-        save_file(hub.create_model("acme_tokens", **(trained or {})).state_dict(), file)
+        with torch.device("cpu"):
+            save_file(hub.create_model("acme_tokens", **(trained or {})).state_dict(), file)
         overlay = dict(file=str(file))
         model = hub.create_model(
             "acme_tokens", pretrained=True, pretrained_cfg_overlay=overlay, **kwargs
@@ -147,6 +148,13 @@ def test_everything_at_once_is_one_line_each(load, lines):
     ]
     assert set(saved) - set(changed(model, saved)) == {"patch_embed.bias", "cls_token"}
     assert model(torch.randn(1, 1, 48, 48)).isfinite().all()
+
+
+def test_default_device_does_not_matter_to_what_is_adapted(load, lines):
+    with torch.device("meta"):
+        model, _saved = load(img_size=48, patch_size=16, in_chans=4, num_classes=2, device="cpu")
+    assert len(lines()) == 5
+    assert model(torch.randn(1, 4, 48, 48)).isfinite().all()
 
 
 def test_half_precision_weights_are_adapted(load, lines):

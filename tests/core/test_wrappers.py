@@ -126,6 +126,7 @@ def test_return_layers_choose_among_the_levels_that_are_left():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of what transformers imports
 def test_transformers_takes_it_for_timm(monkeypatch):
     timm, transformers = pytest.importorskip("timm"), pytest.importorskip("transformers")
     monkeypatch.setattr(timm, "create_model", hub.create_model)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Collection, Mapping
@@ -15,6 +14,7 @@ from torch import nn
 
 from hub import registry
 from hub.backbone import Backbone
+from hub.checkpoint import default_device
 from hub.family import Weights
 from hub.features import Indices
 from hub.loading import Converter, load_weights
@@ -119,7 +119,7 @@ def build_model_with_cfg(
         device = torch.device("cpu")  # whoever asks for weights wants their values
     # With weights the tensors come from the file: what is built here is only their frame.
     init = DeferredInit()
-    with _default_device("cpu" if pretrained else device), init:
+    with default_device("cpu" if pretrained else device), init:
         model = model_cls(**kwargs)
     model.pretrained_cfg = model.default_cfg = weights.to_dict()  # type: ignore[assignment]
     model._built_by = functools.partial(model_cls, **kwargs)  # type: ignore[assignment]
@@ -179,15 +179,6 @@ def _as_features(
 BUILD_OPTIONS = frozenset(inspect.signature(build_model_with_cfg).parameters) - {"kwargs"} | {
     "checkpoint_path"
 }
-
-
-def _default_device(
-    device: torch.device | str,
-) -> contextlib.AbstractContextManager[object]:
-    """Return a context in which tensors are made on `device`; free where they are already."""
-    device = torch.device(device)
-    same = device == torch.get_default_device()
-    return contextlib.nullcontext() if same else device
 
 
 def _defaults(weights: Weights, stated: Collection[str]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import threading
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,8 @@ def read_checkpoint(reference: str | Path, use_ema: bool = True) -> StateDict:
     """Read a checkpoint as `load_state_dict`, under the names that it has."""
     file = _local_file(reference)
     path = Path(file)
-    content = _reader(path)(path, isinstance(file, StableFile))
+    with default_device("cpu"):
+        content = _reader(path)(path, isinstance(file, StableFile))
     state = _find_state_dict(content, use_ema)
     if state is None:
         raise WeightsError(
@@ -195,6 +196,12 @@ def _read_shards(path: Path, stable: bool) -> Any:
     if lost := [name for name in places if name not in state]:
         raise WeightsError(f"{path} names tensors that its files lack: {', '.join(lost[:3])}")
     return state
+
+
+def default_device(device: torch.device | str) -> AbstractContextManager[object]:
+    """Return a context in which tensors are made on `device`; free where they are already."""
+    device = torch.device(device)
+    return nullcontext() if device == torch.get_default_device() else device
 
 
 # --- contents ------------------------------------------------------------------------------------

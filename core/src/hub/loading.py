@@ -24,6 +24,7 @@ from hub.checkpoint import (
     StateDict,
     checked,
     clean_state_dict,
+    default_device,
     load_state_dict,
     read_checkpoint,
 )
@@ -182,20 +183,21 @@ def load_weights(
     """
     check_values(model)
     own = {name: t for name, t in model.state_dict().items() if torch.is_tensor(t)}
-    with torch.device("cpu"):  # whatever the default device is: files are read there
-        state = _find(weights, cache_dir)
-    tensors = [t for t in state.values() if torch.is_tensor(t)]
-    # What is read here is nobody else's; what is handed over in memory is.
-    free = set(map(address, tensors)) if weights.state_dict is None else set()
     paths = as_tuple(weights.classifier or getattr(model, "classifier_path", None))
-    state = with_names_of(model, state, paths)
-    if filter_fn is not None:
-        state = _converted(state, model, filter_fn, init)
     if num_classes is None:
         num_classes = getattr(model, "num_classes", weights.num_classes)
-    gone = adapt_classifier(state, own, paths, weights, num_classes)
     in_chans = getattr(model, "in_chans", in_chans)
-    adapt_stem(state, own, as_tuple(weights.first_conv), weights.input_size[0], in_chans)
+    with default_device("cpu"):  # where files are read and converted
+        state = _find(weights, cache_dir)
+        # What is read here is nobody else's; what is handed over in memory is.
+        tensors = (t for t in state.values() if torch.is_tensor(t))
+        free = set(map(address, tensors)) if weights.state_dict is None else set()
+        state = with_names_of(model, state, paths)
+        if filter_fn is not None:
+            state = _converted(state, model, filter_fn, init)
+        gone = adapt_classifier(state, own, paths, weights, num_classes)
+        stems = as_tuple(weights.first_conv)
+        adapt_stem(state, own, stems, weights.input_size[0], in_chans)
     for name in ignore:
         state.pop(name, None)
     place(state, own, free, device=device, dtype=dtype, everything=init is not None)

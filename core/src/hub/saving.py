@@ -29,6 +29,7 @@ from hub.describing import differences, same
 from hub.errors import HubError, WeightsError
 from hub.family import Weights
 from hub.loading import load_state_dict
+from hub.noinit import DeferredInit
 from hub.sources import INDEX_SUFFIX, LocalFolder, read_index
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
@@ -331,7 +332,8 @@ def _rebuilt(architecture: registry.Architecture, config: Mapping[str, Any]) -> 
     config = json.loads(json.dumps(config))
     weights, arguments = read_weights(config, what), read_arguments(config, what)
     try:
-        with torch.device("meta"):
+        # No value is ever written; on the meta device torch would load its compiler for it.
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"), DeferredInit():
             return architecture.entrypoint(pretrained=False, pretrained_cfg=weights, **arguments)
     except Exception as e:
         raise HubError(
