@@ -36,7 +36,8 @@ class _BuffersAsTheyAre(AbstractContextManager[None]):
     """Within it, a module works on copies of the buffers that it had when this was made."""
 
     def __init__(self, module: nn.Module) -> None:
-        # What is not in the state dict is a constant, and may be large: masks, index tables.
+        # What is not in the state dict is mostly constant, and may be large (masks, index tables):
+        # it is copied when it is needed, and lost again.
         self.before = [
             (
                 m._buffers,
@@ -49,8 +50,9 @@ class _BuffersAsTheyAre(AbstractContextManager[None]):
 
     def __enter__(self) -> None:
         self.now = [dict(buffers) for buffers, _ in self.before]
-        for buffers, values in self.before:  # copies once more: there may be a third run
-            buffers.update({name: value.clone() for name, value in values.items()})
+        for (buffers, values), now in zip(self.before, self.now, strict=True):
+            for name, value in (now | values).items():  # copied once more: there may be a third run
+                buffers[name] = value if value is None else value.clone()
 
     def __exit__(self, *_: object) -> None:
         for (buffers, _values), now in zip(self.before, self.now, strict=True):
