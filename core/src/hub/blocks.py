@@ -36,13 +36,8 @@ class _BuffersAsTheyAre(AbstractContextManager[None]):
     """Within it, a module works on copies of the buffers that it had when this was made."""
 
     def __init__(self, module: nn.Module) -> None:
-        # What is not in the state dict is mostly constant, and may be large (masks, index tables):
-        # it is copied when it is needed, and lost again.
         self.before = [
-            (
-                m._buffers,
-                {n: b.clone() for n, b in m._buffers.items() if b is not None and _is_state(m, n)},
-            )
+            (m._buffers, {n: b.clone() for n, b in m._buffers.items() if b is not None})
             for m in module.modules()
             if m.training and m._buffers
         ]
@@ -50,17 +45,12 @@ class _BuffersAsTheyAre(AbstractContextManager[None]):
 
     def __enter__(self) -> None:
         self.now = [dict(buffers) for buffers, _ in self.before]
-        for (buffers, values), now in zip(self.before, self.now, strict=True):
-            for name, value in (now | values).items():  # copied once more: there may be a third run
-                buffers[name] = value if value is None else value.clone()
+        for buffers, values in self.before:  # copies once more: there may be a third run
+            buffers.update({name: value.clone() for name, value in values.items()})
 
     def __exit__(self, *_: object) -> None:
         for (buffers, _values), now in zip(self.before, self.now, strict=True):
             buffers.update(now)
-
-
-def _is_state(module: nn.Module, name: str) -> bool:
-    return name not in module._non_persistent_buffers_set
 
 
 def run_each(
