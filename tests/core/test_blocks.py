@@ -14,11 +14,11 @@ SIZES = {"test_resnet": 64, "test_vit": 160}
 class Renorm(nn.Module):
     """A norm that somebody brings: what it computes depends on the statistics that it moves."""
 
-    def __init__(self, width, inplace=True):
+    def __init__(self, width, inplace=True, saved=True):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
-        self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("steps", torch.tensor(0))
+        self.register_buffer("mean", torch.zeros(width), persistent=saved)
+        self.register_buffer("steps", torch.tensor(0), persistent=saved)
         self.inplace = inplace
 
     def forward(self, x):
@@ -38,7 +38,7 @@ def step(model, x):
     sum(y.square().mean() for y in outputs).backward()
     gradients = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
-    return {**gradients, **{f"state {n}": b.clone() for n, b in model.state_dict().items()}}
+    return {**gradients, **{f"state {n}": b.clone() for n, b in model.named_buffers()}}
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,7 @@ def step(model, x):
         ("test_resnet", dict(features_only=True, feature_cls="hook")),
         ("test_resnet", dict(norm_layer=Renorm)),
         ("test_resnet", dict(norm_layer=lambda width: Renorm(width, inplace=False))),
+        ("test_resnet", dict(norm_layer=lambda width: Renorm(width, saved=False))),
         ("test_resnet", dict(drop_path_rate=0.5)),
         ("test_resnet", dict(norm_layer="groupnorm1")),
         ("test_vit", dict(proj_drop_rate=0.5, attn_drop_rate=0.5)),

@@ -263,8 +263,8 @@ def test_prefix_of_every_name_is_taken_off_where_all_fit_then(state, tmp_path, l
 
 def test_two_networks_in_one_file_are_not_guessed_between(state):
     both = {f"{side}.{name}": t for side in ("encoder_q", "encoder_k") for name, t in state.items()}
-    with pytest.raises(hub.WeightsError, match="encoder_q"):
-        load(state_dict=both)
+    with pytest.raises(hub.WeightsError, match=r"holds 2 .*encoder_q\., encoder_k\..*state_dict="):
+        load(state_dict=both, num_classes=0)
 
 
 @pytest.mark.parametrize("feature_cls", ["list", "getter", "dict", "hook", "fx"])
@@ -351,6 +351,14 @@ def test_network_of_a_fake_mode_is_refused(tmp_path):
         hub.load_checkpoint(model, tmp_path / "w.safetensors")
 
 
+@pytest.mark.parametrize("name", ["test_resnet", "resnet18", "test_vit"])
+def test_network_is_built_and_run_in_a_fake_mode(name):
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():
+        assert hub.create_model(name)(torch.rand(1, 3, 160, 160)).shape == (1, 1000)
+
+
 # --- how weights are described ------------------------------------------------------------------
 
 
@@ -385,6 +393,21 @@ def test_load_pretrained_takes_the_arguments_of_timm(state, tmp_path):
         hub.load_pretrained(model, cfg, in_chans=4)
     with pytest.raises(hub.WeightsError, match="has no weights"):
         hub.load_pretrained(nn.Linear(1, 1))
+
+
+def test_checkpoints_are_loaded_with_the_arguments_of_timm(state, tmp_path):
+    file = tmp_path / "w.pth"
+    torch.save({name: t for name, t in state.items() if name != "fc.bias"}, file)
+    model = hub.create_model("test_resnet")
+    result = hub.load_checkpoint(model, file, True, "cpu", False)
+    assert result.missing_keys == ["fc.bias"]
+    torch.save({f"old {name}": tensor for name, tensor in state.items()}, file)
+    empty = hub.create_model("test_resnet", device="meta")
+    hub.load_checkpoint(empty, file, filter_fn=lambda s, _: {k[4:]: v for k, v in s.items()})
+    assert_loaded(empty, state)
+    assert hub.load_state_dict(file, True, "meta")["old fc.bias"].is_meta
+    with pytest.raises(TypeError, match=r"device=False: .*strict is given by name"):
+        hub.load_checkpoint(model, file, True, False)
 
 
 # --- what a checkpoint is wrapped in --------------------------------------------------------------

@@ -462,7 +462,10 @@ UNUSUAL = {
     "sparse, too": lambda: torch.eye(2).to_sparse_csr(),
     "on the meta device": lambda: torch.empty(2, 2, device="meta"),
     "quantised": lambda: torch.quantize_per_tensor(torch.eye(2), 0.1, 0, torch.qint8),
-    "quantised (weight: torch.int8)": lambda: torch.ones(2, 2, dtype=torch.int8),
+    "no real numbers (weight: torch.int8)": lambda: torch.ones(2, 2, dtype=torch.int8),
+    "no real numbers (weight: torch.int64)": lambda: torch.ones(2, 2, dtype=torch.int64),
+    "no real numbers (weight: torch.bool)": lambda: torch.ones(2, 2, dtype=torch.bool),
+    "no real numbers (weight: torch.complex64)": lambda: torch.ones(2, 2, dtype=torch.complex64),
 }
 
 
@@ -478,6 +481,15 @@ def test_tensor_without_plain_values_is_refused_in_words(tmp_path, kind):
         with pytest.raises(hub.WeightsError, match=message):
             hub.load_pretrained(model, what)
         assert torch.equal(model.weight, before)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool, torch.complex64])
+def test_what_is_no_real_number_is_not_built_from(model, tmp_path, dtype):
+    state = {**model.state_dict(), "fc.weight": model.fc.weight.detach().to(dtype)}
+    torch.save(state, tmp_path / "w.pth")
+    for what in (dict(file=str(tmp_path / "w.pth")), dict(state_dict=state)):
+        with pytest.raises(hub.WeightsError, match=r"1 are no real numbers \(fc\.weight: torch"):
+            hub.create_model("test_resnet", pretrained=True, pretrained_cfg_overlay=what)
 
 
 def test_a_failed_load_leaves_the_network_as_it_was(model, file, tmp_path):

@@ -179,7 +179,16 @@ CHANGES = {
     ),
     "some norms": (lambda m: freeze_batch_norm_2d(m.layer1), "is a FrozenBatchNorm2d, not a Batch"),
     "a hook": (lambda m: m.layer1.register_forward_hook(lambda *_: None), "hooked to layer1"),
-    "a forward": (lambda m: setattr(m, "forward", lambda x: x), "hooked to the network"),
+    "a hook on what is saved": (
+        lambda m: m.fc.register_state_dict_post_hook(lambda *_: None),
+        "hooked to fc",
+    ),
+    "a forward": (lambda m: setattr(m, "forward", lambda x: x), "network has another forward than"),
+    "another method": (
+        lambda m: setattr(m, "forward_features", lambda x: x),
+        "the network has another forward_features than its class",
+    ),
+    "a forward inside": (lambda m: setattr(m.act1, "forward", abs), "act1 has another forward"),
     "weight norm": (lambda m: parametrizations.weight_norm(m.fc), "modules: fc.parametrizations"),
     "pruning": (lambda m: prune.l1_unstructured(m.fc, "weight", 0.5), "hooked to fc"),
     "a narrower weight": (
@@ -213,6 +222,34 @@ def test_what_no_argument_describes_is_refused_before_anything_is_written(what, 
     with pytest.raises(hub.HubError, match="save its tensors alone"):
         hub.push_to_hub(model, "org/name")
     assert not list(tmp_path.iterdir())
+
+
+class Hooked(nn.Linear):
+    """A network whose constructor hooks something to it: that belongs to it."""
+
+    def __init__(self, num_classes=2):
+        super().__init__(3, num_classes)
+        self.register_forward_hook(lambda module, given, output: 2 * output)
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
+def test_pool_that_has_no_name_is_refused_by_its_class(name, tmp_path):
+    model = hub.create_model(name)
+    model.global_pool = nn.AdaptiveMaxPool2d(1)
+    with pytest.raises(hub.HubError, match=r"cannot be built again with .*AdaptiveMaxPool2d"):
+        hub.save_pretrained(model, tmp_path / "new")
+    assert not list(tmp_path.iterdir())
+
+
+def test_hooks_of_a_constructor_are_built_again(tmp_path):
+    @hub.register_model
+    def hooked_net(pretrained=False, **kwargs):
+        return hub.build_model_with_cfg(Hooked, "hooked_net", pretrained, **kwargs)
+
+    model = hub.create_model("hooked_net")
+    hub.save_pretrained(model, tmp_path)
+    x = torch.rand(1, 3)
+    assert torch.equal(hub.create_model(f"local-dir:{tmp_path}", pretrained=True)(x), model(x))
 
 
 def test_norms_of_other_options_are_refused_by_what_they_are(tmp_path):

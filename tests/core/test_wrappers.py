@@ -75,6 +75,18 @@ def test_hooks_serve_networks_without_the_contract():
 
 
 @pytest.mark.parametrize("form", ["list", "getter", "dict", "hook", "fx"])
+def test_copies_are_in_the_mode_of_what_they_copy(form):
+    model = hub.create_model("test_resnet", features_only=True, feature_cls=form).eval()
+    twin = copy.deepcopy(model)
+    x = torch.rand(1, 3, 64, 64)
+    for mode in (False, True, False):
+        maps, copied = (net.train(mode)(x) for net in (model, twin))
+        assert mode == twin.training
+        for key, found in enumerate(copied) if isinstance(maps, list) else copied.items():
+            assert torch.equal(found, maps[key])
+
+
+@pytest.mark.parametrize("form", ["list", "getter", "dict", "hook", "fx"])
 def test_forms_carry_the_description_of_the_network(form):
     net = hub.create_model("test_resnet", features_only=True, out_indices=[1], feature_cls=form)
     assert net.pretrained_cfg == net.default_cfg

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hub.checkpoint import StateDict, clean_state_dict, renamed
+from hub.errors import WeightsError
 from hub.family import Weights
 
 log = logging.getLogger("hub")
@@ -100,6 +101,9 @@ def with_names_of(model: nn.Module, state: StateDict, paths: Sequence[str]) -> S
         model: the network.
         state: the tensors by name; those of other parts may be among them, and stay as they are.
         paths: of its classifier, which a file of a pretraining has not.
+
+    Raises:
+        WeightsError: it holds several such networks, a teacher and a student say.
     """
     heads = tuple(f"{path}." for path in paths)
     needed = [name for name, _ in model.named_parameters() if not name.startswith(heads)]
@@ -110,7 +114,14 @@ def with_names_of(model: nn.Module, state: StateDict, paths: Sequence[str]) -> S
         return state
     ends = (name.removesuffix(needed[0]) for name in state if name.endswith(f".{needed[0]}"))
     fitting = [prefix for prefix in ends if all(prefix + name in state for name in needed)]
-    if len(fitting) != 1:
+    if len(fitting) > 1:
+        raise WeightsError(
+            f"the checkpoint holds {len(fitting)} such networks, under {', '.join(fitting)}: "
+            f"hand over one of them, pretrained_cfg_overlay=dict(state_dict={{k.removeprefix("
+            f"{fitting[0]!r}): v for k, v in hub.load_state_dict(FILE).items() if "
+            f"k.startswith({fitting[0]!r})}})"
+        )
+    if not fitting:
         return state
     log.info("%r is taken off the names of the weights", fitting[0])
     return renamed(state, lambda name: name.removeprefix(fitting[0]))

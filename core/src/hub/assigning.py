@@ -27,8 +27,6 @@ log = logging.getLogger("hub")
 
 _Table = tuple[dict[str, Any], dict[str, Any]]  # parameters or buffers of a module, now and before
 
-# Integers that are codes of something; a network of real numbers has no use for them as they are.
-_PACKED = (torch.int8, torch.uint8)
 # Counts the steps of a batch norm and enters no output; a frozen one of any class has none.
 _COUNTER, _COUNTED = ".num_batches_tracked", ".running_mean"
 
@@ -58,7 +56,6 @@ def assign(
         device: where tensors go that are computed in place of those on the meta device.
         init: initialises a network that was just built, which takes the tensors over.
     """
-    _check_packed(state, own, what)
     ties = tied_names(model)
     for group in ties:  # files may keep one name of several for the same tensor
         held = next((name for name in group if name in state), None)
@@ -255,17 +252,18 @@ def check_values(model: nn.Module) -> None:
         )
 
 
-def _check_packed(state: StateDict, own: StateDict, what: str) -> None:
-    """Refuse integers for a parameter of real numbers: torch would take codes for values."""
-    packed = [
+def check_real(state: StateDict, own: StateDict, what: str) -> None:
+    """Refuse integers and complex numbers for real ones: codes are no values, nor are halves."""
+    others = [
         f"{name}: {tensor.dtype}"
         for name, tensor in state.items()
-        if name in own and own[name].is_floating_point() and tensor.dtype in _PACKED
+        if torch.is_tensor(tensor) and not tensor.is_floating_point()
+        if name in own and own[name].is_floating_point()
     ]
-    if packed:
+    if others:
         raise WeightsError(
-            f"the weights do not fit {what}: {len(packed)} quantised ({_some(packed)}). Load them "
-            "with what quantised them, and save the dequantised state dict"
+            f"the weights do not fit {what}: {len(others)} are no real numbers ({_some(others)}). "
+            "Quantised ones are loaded with what quantised them: save the dequantised state dict"
         )
 
 

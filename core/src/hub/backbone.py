@@ -293,7 +293,7 @@ class Backbone(nn.Module, Generic[Out]):
     def pool_name(self) -> str:
         """Name of the pool; empty for none."""
         pool = self.global_pool
-        return pool if isinstance(pool, str) else str(pool.pool_type)
+        return pool if isinstance(pool, str) else getattr(pool, "pool_type", type(pool).__name__)
 
     def get_classifier(self) -> nn.Module:
         """Return the layer that gives the logits; Identity with `num_classes=0`."""

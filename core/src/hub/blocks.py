@@ -36,12 +36,8 @@ class _BuffersAsTheyAre(AbstractContextManager[None]):
     """Within it, a module works on copies of the buffers that it had when this was made."""
 
     def __init__(self, module: nn.Module) -> None:
-        # What is not in the state dict is a constant, and may be large: masks, index tables.
         self.before = [
-            (
-                m._buffers,
-                {n: b.clone() for n, b in m._buffers.items() if b is not None and _is_state(m, n)},
-            )
+            (m._buffers, {n: b.clone() for n, b in m._buffers.items() if b is not None})
             for m in module.modules()
             if m.training and m._buffers
         ]
@@ -55,10 +51,6 @@ class _BuffersAsTheyAre(AbstractContextManager[None]):
     def __exit__(self, *_: object) -> None:
         for (buffers, _values), now in zip(self.before, self.now, strict=True):
             buffers.update(now)
-
-
-def _is_state(module: nn.Module, name: str) -> bool:
-    return name not in module._non_persistent_buffers_set
 
 
 def run_each(

@@ -43,7 +43,9 @@ _PREFIXES = ("module.", "_orig_mod.")
 _EXTRA_STATE = "_extra_state"  # what modules save beside tensors, as torch names it
 
 
-def load_state_dict(checkpoint_path: str | Path, use_ema: bool = True) -> StateDict:
+def load_state_dict(
+    checkpoint_path: str | Path, use_ema: bool = True, device: torch.device | str = "cpu"
+) -> StateDict:
     """Read a checkpoint, whatever its name: safetensors, what `torch.save` wrote, or `.npz`.
 
     Of what `torch.save` wrote, tensors and plain data are read. An index of shards, such as
@@ -52,11 +54,26 @@ def load_state_dict(checkpoint_path: str | Path, use_ema: bool = True) -> StateD
     Args:
         checkpoint_path: the file, or `scheme:reference` of a source ("https://...").
         use_ema: prefer averaged weights where the checkpoint has both.
+        device: where the tensors go.
 
     Raises:
         WeightsError: no such file, damaged, not safe to load, or without a state dict.
+        TypeError: `device` is none.
     """
-    return clean_state_dict(read_checkpoint(checkpoint_path, use_ema))
+    check_device(device)
+    state = clean_state_dict(read_checkpoint(checkpoint_path, use_ema))
+    for name, value in state.items():
+        if torch.is_tensor(value):  # what modules save beside tensors need not be one
+            state[name] = value.to(device)
+    return state
+
+
+def check_device(device: object) -> None:
+    """Raise TypeError for a number, which torch takes for a GPU: `strict` once stood here."""
+    if not isinstance(device, torch.device | str):
+        raise TypeError(
+            f"device={device!r}: give a torch.device or its name, 'cpu'; strict is given by name"
+        )
 
 
 def read_checkpoint(reference: str | Path, use_ema: bool = True) -> StateDict:

@@ -9,12 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hub.adapting import tied_names
+
 # Of a run, not of a network: they change no output, or are stated elsewhere.
 _OF_A_RUN = {
     *("training", "grad_checkpointing", "fused_attn", "inplace"),
     *("pretrained_cfg", "default_cfg"),
 }
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+_HOOKS = (
+    *("_forward_hooks", "_forward_pre_hooks"),
+    *("_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks"),
+)
 
 
 def differences(model: nn.Module, twin: nn.Module) -> Iterator[str]:
@@ -33,17 +38,24 @@ def differences(model: nn.Module, twin: nn.Module) -> Iterator[str]:
         where = path or "the network"
         if _kind(module) != _kind(wanted[path]) and not _is_synchronised(module, wanted[path]):
             yield f"{where} is a {type(module).__name__}, not a {type(wanted[path]).__name__}"
-        elif any(getattr(module, hooks) for hooks in _HOOKS) or "forward" in vars(module):
+        elif any(len(getattr(module, h)) > len(getattr(wanted[path], h)) for h in _HOOKS):
             yield f"something is hooked to {where}: remove the hook"
+        elif methods := _methods_of_its_own(module) - _methods_of_its_own(wanted[path]):
+            yield f"{where} has another {', '.join(sorted(methods))} than its class"
         else:
             for what in (*_options(module, wanted[path]), *_tensors(module, wanted[path])):
                 yield f"{path}.{what}".lstrip(".")
-    if _shared(model) != _shared(twin):
+    if tied_names(model) != tied_names(twin):
         yield "other parameters are shared"
 
 
 def _kind(module: nn.Module) -> tuple[str, str]:
     return type(module).__module__, type(module).__qualname__  # a class may be defined once more
+
+
+def _methods_of_its_own(module: nn.Module) -> set[str]:
+    """Return what was set on a module in place of a method; `train` is what `hub.freeze` sets."""
+    return {n for n in vars(module) if callable(getattr(type(module), n, None))} - {"train"}
 
 
 def _is_synchronised(module: nn.Module, twin: nn.Module) -> bool:
@@ -83,14 +95,6 @@ def _words(x: Tensor | None) -> str:
         return "absent"
     kind = "" if type(x) in (Tensor, nn.Parameter) else f"{type(x).__name__} "
     return f"{kind}{tuple(x.shape)} {str(x.dtype).removeprefix('torch.')}"
-
-
-def _shared(model: nn.Module) -> list[list[str]]:
-    """Return the names of each parameter that has several."""
-    names: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        names.setdefault(id(parameter), []).append(name)
-    return [group for group in names.values() if len(group) > 1]
 
 
 def same(a: Any, b: Any) -> bool:

@@ -19,9 +19,10 @@ from hub.adapting import (
     as_tuple,
     with_names_of,
 )
-from hub.assigning import address, assign, check_values, place
+from hub.assigning import address, assign, check_real, check_values, place
 from hub.checkpoint import (
     StateDict,
+    check_device,
     checked,
     clean_state_dict,
     default_device,
@@ -93,7 +94,13 @@ def load_pretrained(
 
 
 def load_checkpoint(
-    model: nn.Module, checkpoint_path: str | Path, use_ema: bool = True, strict: bool = True
+    model: nn.Module,
+    checkpoint_path: str | Path,
+    use_ema: bool = True,
+    device: torch.device | str = "cpu",
+    strict: bool = True,
+    *,
+    filter_fn: Filter | None = None,
 ) -> _IncompatibleKeys:
     """Load a checkpoint file into a network, tensor by tensor of the same name and shape.
 
@@ -101,14 +108,18 @@ def load_checkpoint(
         model: the network, or a wrapper around it; its parameters stay the same objects.
         checkpoint_path: the file, or `scheme:reference` of a source.
         use_ema: prefer averaged weights where the checkpoint has both.
+        device: where the values go of parameters on the meta device; others stay where they are.
         strict: whether names must fit as torch wants them; else what fits is loaded, and said.
+        filter_fn: as for `load_pretrained`.
 
     Returns:
         As `load_pretrained`.
 
     Raises:
+        TypeError: `device` is none.
         WeightsError: as `load_state_dict` and `load_pretrained`.
     """
+    check_device(device)
     model = _unwrapped(model)
     check_values(model)
     classes = getattr(model, "num_classes", 0)  # those of the file: nothing is adapted here
@@ -116,8 +127,9 @@ def load_checkpoint(
     return load_weights(
         model,
         Weights(state_dict=state, num_classes=classes),
-        filter_fn=_converter(model),
+        filter_fn=filter_fn or _converter(model),
         strict=strict,
+        device=device,
         ignore=getattr(model, "_cut_off", frozenset()),
     )
 
@@ -200,6 +212,8 @@ def load_weights(
         adapt_stem(state, own, stems, weights.input_size[0], in_chans)
     for name in ignore:
         state.pop(name, None)
+    what = weights.architecture or "the network"
+    check_real(state, own, what)
     place(state, own, free, device=device, dtype=dtype, everything=init is not None)
     return assign(
         model,
@@ -208,7 +222,7 @@ def load_weights(
         gone=gone,
         strict=strict,
         loose=not strict or bool(gone) or bool(ignore),
-        what=weights.architecture or "the network",
+        what=what,
         device=device,
         init=init,
     )

@@ -14,6 +14,7 @@ others are for code that expects them, and for networks that are no `Backbone`:
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -186,6 +187,12 @@ class FeatureGraphNet(_FeatureNet):
         info = FeatureInfo(_table(model), out_indices)
         super().__init__(model, info, out_map or info.out_indices, return_dict)
         self.graph_module = create_feature_extractor(model, info.module_name())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FeatureGraphNet:
+        # A copy that torch.fx makes is in training, whatever the mode, and never leaves it.
+        twin: FeatureGraphNet = pickle.loads(pickle.dumps(self))
+        memo[id(self)] = twin
+        return twin
 
     def forward(self, x: Tensor) -> list[Tensor] | dict[str, Tensor]:
         """x: (B, in_chans, H, W). Returns: the outputs of the modules, as they are."""

@@ -1,6 +1,7 @@
 """Regularization by leaving things out: residual branches, blocks of a map, patches."""
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Literal, overload
 
 import torch
@@ -70,14 +71,18 @@ def calculate_drop_path_rates(
         ValueError: `stagewise` without blocks per stage.
     """
     total = depths if isinstance(depths, int) else sum(depths)
-    # float32, as published recipes computed them; on the CPU even inside `with
-    # torch.device("meta")`.
-    rates = torch.linspace(0, drop_path_rate, total, dtype=torch.float32, device="cpu")
+    if not drop_path_rate:  # FakeTensorMode gives no values out
+        rates = [0.0] * total
+    else:
+        # float32, as published recipes computed them; on the CPU even inside `with
+        # torch.device("meta")`.
+        rates = torch.linspace(0, drop_path_rate, total, dtype=torch.float32, device="cpu").tolist()
     if not stagewise:
-        return rates.tolist()
+        return rates
     if isinstance(depths, int):
         raise ValueError(f"stagewise rates need the blocks per stage, got depths={depths}")
-    return [stage.tolist() for stage in torch.split(rates, list(depths))]
+    in_turn = iter(rates)
+    return [list(islice(in_turn, depth)) for depth in depths]
 
 
 def drop_block_2d(
