@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from hub import plugins, registry
 from hub.answers import check_network
+from hub.config import claimed_plugin, read_arguments, read_weights
 from hub.errors import HubWarning, ModelNameError, UnknownModelError, WeightsError
 from hub.family import Weights
 from hub.hookspecs import BuildRequest, Source
@@ -209,7 +210,7 @@ def _from_source(
             f"{what} holds weights without a config.json: name the architecture, "
             f"create_model(NAME, checkpoint_path={what!r})"
         )
-    described = _described(config, what)
+    described = read_weights(config, what)
     architecture = config.get("architecture", described.architecture)
     if not isinstance(architecture, str):
         raise WeightsError(f"{what}: its config.json names no architecture")
@@ -221,7 +222,7 @@ def _from_source(
         registry.find(name)
     except UnknownModelError as e:
         raise UnknownModelError(
-            f"{what} holds a model that cannot be built here: {e}{_claimed_plugin(config)}"
+            f"{what} holds a model that cannot be built here: {e}{claimed_plugin(config)}"
         ) from e
     weights = replace(
         described,
@@ -234,59 +235,7 @@ def _from_source(
         from hub.sources import fetch_weights
 
         weights = replace(weights, file=fetch_weights(source, described.hf_hub_filename))
-    return name, weights, _saved_arguments(config, what)
-
-
-def _described(config: Mapping[str, Any], what: str) -> Weights:
-    """Return the weights that a config.json describes, but for any place it says they are at.
-
-    timm's first configurations were flat, later ones have a part `pretrained_cfg`.
-    """
-    described = config.get("pretrained_cfg", config)
-    if not isinstance(described, Mapping):
-        raise WeightsError(f"{what}: pretrained_cfg in its config.json is no object")
-    fields = {k: v for k, v in described.items() if k not in ("url", "file", "state_dict")}
-    for key in ("num_classes", "label_names", "label_descriptions"):
-        if config.get(key) is not None:
-            fields[key] = config[key]
-    weights = Weights.from_dict(fields)
-    wrong = weights.wrong_types()
-    if wrong:
-        raise WeightsError(f"{what}: its config.json has {', '.join(wrong)}")
-    return weights
-
-
-def _saved_arguments(config: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """Return the constructor keywords of a config.json; nothing that steers the building itself."""
-    from hub.builder import BUILD_OPTIONS
-
-    given = config.get("model_args") or {}
-    if not isinstance(given, Mapping):
-        raise WeightsError(f"{what}: model_args in its config.json is no object")
-    for key in BUILD_OPTIONS & given.keys():
-        raise WeightsError(
-            f"{what}: its config.json sets {key!r}, which is no argument of a network; "
-            "remove it from model_args"
-        )
-    # A pool that differs from the architecture's is in model_args; "global_pool" beside it informs.
-    # null stands for the default, as None does in `create_model`.
-    return {k: _plain(v) for k, v in given.items() if v is not None}
-
-
-def _claimed_plugin(config: Mapping[str, Any]) -> str:
-    """Return the end of an error: which plugin a repository says it needs, as its claim."""
-    plugin = config.get("plugin")
-    if not isinstance(plugin, Mapping) or "distribution" not in plugin:
-        return ""
-    return (
-        f". The repository says it needs {plugin['distribution']!s:.80} "
-        f"{plugin.get('version', '')!s:.20}: look at that package before you install it; hub does "
-        "not install it for you"
-    )
-
-
-def _plain(value: Any) -> Any:
-    return tuple(_plain(v) for v in value) if isinstance(value, list) else value
+    return name, weights, read_arguments(config, what)
 
 
 def build(request: BuildRequest) -> nn.Module:

@@ -22,8 +22,7 @@ from torch import Tensor, nn
 
 from hub import plugins, registry
 from hub.backbone import Backbone
-from hub.create import _described as read_weights
-from hub.create import _saved_arguments as read_arguments
+from hub.config import read_arguments, read_weights
 from hub.create import built_name
 from hub.describing import differences, same
 from hub.errors import HubError, WeightsError
