@@ -64,7 +64,7 @@ def network():
 
 
 @pytest.mark.skipif(
-    torch.__version__ < "2.12", reason="torch exports no padding by a dynamic size before 2.12"
+    torch.__version__ < "2.11", reason="torch exports no padding by a dynamic size before 2.11"
 )
 @pytest.mark.parametrize("strict", [True, False])
 def test_layers_export_with_a_dynamic_batch_and_size(strict):
