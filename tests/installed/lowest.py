@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 #: What the tests import themselves; the newest torch brings setuptools, torch 2.9 needs it unasked.
-TOOLS = ("mypy", "pytest", "ruff", "setuptools", "uv-build")
+TOOLS = ("mypy", "pytest", "ruff", "scikit-learn", "setuptools", "uv-build")
 
 
 def install(folder: Path, python: str, resolution: str) -> Path:

@@ -4,7 +4,16 @@ import io
 from pathlib import Path
 
 import numpy as np
+import PIL
+import pytest
 from PIL import Image
+
+#: Of tests of recorded pixels, a few of which are one level off.
+PIXELS_OF_PILLOW_13 = pytest.mark.xfail(
+    int(PIL.__version__.partition(".")[0]) < 13,
+    reason="Pillow rounded resized pixels otherwise before 13",
+    strict=False,
+)
 
 
 def pixels(width: int, height: int, seed: int = 0) -> np.ndarray:

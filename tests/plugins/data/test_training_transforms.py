@@ -19,6 +19,7 @@ from hub_data import (
 )
 from hub_data.augmix import sequential_weights
 from hub_data.image_ops import OPERATIONS, Drawn, apply
+from pictures import PIXELS_OF_PILLOW_13
 from PIL import Image
 from training_cases import picture, policy_digest, seed
 
@@ -27,6 +28,7 @@ GOLDEN = RECORDED["transforms"]
 POLICIES = ["rand-m9-mstd0.5-inc1", "augmix-b1", "original", "v0r-mstd0.5", "3a", "3aug-deit"]
 
 
+@PIXELS_OF_PILLOW_13
 @pytest.mark.parametrize("case", GOLDEN, ids=range(len(GOLDEN)))
 def test_output_is_what_timm_gave_from_the_same_seeds(case: dict) -> None:
     transform = create_transform(**case["options"])

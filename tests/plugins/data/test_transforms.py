@@ -23,6 +23,7 @@ from hub_data import (
 )
 from hub_data.draws import seeded
 from hub_data.pixel_range import PixelRangeError
+from pictures import PIXELS_OF_PILLOW_13
 from PIL import Image
 
 GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text())["transforms"]
@@ -34,6 +35,7 @@ def picture(width: int, height: int, mode: str = "RGB") -> Image.Image:
     return Image.fromarray(values.clip(0, 255).astype(np.uint8)).convert(mode)
 
 
+@PIXELS_OF_PILLOW_13
 @pytest.mark.parametrize("case", GOLDEN, ids=range(len(GOLDEN)))
 def test_output_is_what_timm_gave(case: dict) -> None:
     image = picture(*case["image"], case["mode"])

@@ -63,6 +63,9 @@ def network():
     ).eval()
 
 
+@pytest.mark.skipif(
+    torch.__version__ < "2.11", reason="torch exports no padding by a dynamic size before 2.11"
+)
 @pytest.mark.parametrize("strict", [True, False])
 def test_layers_export_with_a_dynamic_batch_and_size(strict):
     net, x = network(), torch.randn(3, 3, 21, 18)

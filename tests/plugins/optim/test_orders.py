@@ -157,6 +157,8 @@ ORDERS: list[Callable[..., Run]] = [
 @pytest.mark.parametrize("opt", KINDS)
 @pytest.mark.parametrize("order", ORDERS)
 def test_the_order_of_events_shows_in_no_kernel(opt, order):
+    if opt == "adagrad" and "LateGroups" in order.__name__ and torch.__version__ < "2.12":
+        pytest.skip("torch's Adagrad cannot step a group that is added late before 2.12")
     found, expected = order(opt, plain=False).go(), order(opt, plain=True).go()
     rounding = 1e-4 if order is MixedPrecision else 1e-10
     torch.testing.assert_close(found, expected, rtol=rounding, atol=rounding * 0.1)

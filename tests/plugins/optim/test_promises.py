@@ -21,7 +21,7 @@ OWN = """
     lion clion madgrad madgradw mars muon nmuon nadamlegacy nadamw novograd radamlegacy
     rmsproptf sgdp sgdw
 """.split()
-TORCHS = "sgd adam adamw nadam radam adamax adadelta adagrad rmsprop".split()
+TORCHS = "sgd fusedsgd adam adamw nadam radam adamax adadelta adagrad rmsprop".split()
 WRAPPED = ["lookahead_adamw", "lookahead_kron", "lookahead_lamb"]
 # What multiplies gradients by the graph they came from has no meaning for complex numbers.
 NO_COMPLEX = {"adahessian"}

@@ -29,9 +29,10 @@ def _symmetric(kernel_size: int, stride: int, dilation: int) -> int:
 
 def get_same_padding(x: int, kernel_size: int, stride: int, dilation: int) -> Any:
     """Total padding of one axis of size `x` for TensorFlow's SAME: ceil(x / stride) outputs."""
-    outputs = (x + stride - 1) // stride
-    # sym_max instead of max: x is symbolic when exported with a dynamic size.
-    return torch.sym_max((outputs - 1) * stride + dilation * (kernel_size - 1) + 1 - x, 0)
+    outputs, reach = (x + stride - 1) // stride, dilation * (kernel_size - 1) + 1
+    total = (outputs - 1) * stride + reach - x
+    # Negative with gaps between outputs only; x is symbolic when exported with a dynamic size.
+    return total if reach >= stride else torch.sym_max(total, 0)
 
 
 def pad_same(

@@ -158,7 +158,8 @@ class AdamWLegacy(BlockedOptimizer):
             adam_(u, g, m, v, 1.0, k.weight1, k.beta2, k.weight2, k.eps, -1.0)
         if k.caution:
             u, agreement = cautious(u, g)
-            rate = rate / share(*(yield agreement))
+            kept, size = yield agreement
+            rate = rate / share(kept, size)
         descend_(p, u, k.keep, rate)
 
 

@@ -129,7 +129,8 @@ class Adan(BlockedOptimizer):
         u = m
         if k.caution:
             u, agreement = cautious(m, g)
-            scale_(u, 1 / share(*(yield agreement)))
+            kept, size = yield agreement
+            scale_(u, 1 / share(kept, size))
         u = add(u, d, k.difference_share)
         normalised_step_(p, foreseen, u, n, k.keep_before, k.beta3, k.weight3, k.eps, k.rate)
         if k.keep_after is not None:

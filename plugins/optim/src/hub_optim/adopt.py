@@ -137,5 +137,6 @@ class Adopt(BlockedOptimizer):
         rate = k.lr
         if k.caution:
             m, agreement = cautious(m, g)
-            rate = rate / share(*(yield agreement))
+            kept, size = yield agreement
+            rate = rate / share(kept, size)
         add_(p, m, -rate)

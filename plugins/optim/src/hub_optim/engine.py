@@ -16,12 +16,14 @@ An update that needs a sum over a whole parameter (a norm, a share of elements) 
 yields what is to be summed and gets the sums back, whatever pieces it has been run on:
 
     square_p, square_u = yield square_sum(p), square_sum(u)
+
+in a line of its own: torch.compile loses a `yield` among arguments before torch 2.13.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, ClassVar, NamedTuple, TypedDict, Unpack
 
 import torch
@@ -297,12 +299,13 @@ def decay_rate(group: Group, lr: Number) -> Number:
     return rate * group["weight_decay"]
 
 
-def global_norm(groups: Iterable[Group]) -> Number | None:
+def global_norm(optimizer: Optimizer) -> Number | None:
     """Return the norm of all gradients together, where the first of them is; None without any."""
     alike: dict[Hashable, list[Tensor]] = defaultdict(list)
-    for group in groups:
+    for group in optimizer.param_groups:
         for p in group["params"]:
             if p.grad is not None:
+                dense_gradient(optimizer, p)
                 alike[distribution(p)].append(p)
     squares = [over_processes((squared_norm(some),), some[0])[0] for some in alike.values()]
     return at_host(sum(squares[1:], squares[0]) ** 0.5) if squares else None

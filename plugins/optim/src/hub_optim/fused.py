@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from torch.utils._foreach_utils import _get_fused_kernels_supported_devices
 
 from hub_optim.base import FORMS, copied, entries, fits_groups, in_own_form, wrong_state
-from hub_optim.lanes import is_dense
+from hub_optim.lanes import HALF, is_dense
 from hub_optim.sharding import is_plain
 
 SCALARS = ("step", "mu_product")
@@ -82,7 +82,7 @@ class AlignedOptimizer(TorchOptimizer):
     @property
     def _step_supports_amp_scaling(self) -> bool:
         """Whether a GradScaler leaves it to the kernels to unscale gradients and to skip steps."""
-        return all(g["fused"] and not g.get("dampening") for g in self.param_groups)
+        return all(g["fused"] and not misled(self, g) for g in self.param_groups)
 
     @_step_supports_amp_scaling.setter
     def _step_supports_amp_scaling(self, value: bool) -> None:
@@ -132,7 +132,8 @@ class SGD(AlignedOptimizer, torch.optim.SGD):
     Its kernel leaves momentum as memory happens to be if a GradScaler skips the first step, and
     fails where the first gradient of one parameter comes later than that of another. Here it begins
     as zeros. That is the same but for dampening, which must not touch the first gradient: groups
-    with it are not fused.
+    with it are not fused. Neither are 16-bit parameters on a CPU before torch 2.14, which stay
+    nearly where they are.
     """
 
     needs = {"momentum_buffer": "momentum"}  # noqa: RUF012
@@ -185,10 +186,20 @@ def has_kernel(optimizer: AlignedOptimizer, group: dict[str, Any]) -> bool:
     devices = set(_get_fused_kernels_supported_devices())
     if isinstance(optimizer, Adagrad):
         devices = {"cpu"}
-    return not group.get("dampening") and all(
+    return not misled(optimizer, group) and all(
         is_plain(p) and p.is_floating_point() and p.device.type in devices and is_dense(p)
         for p in group["params"]
     )
+
+
+def misled(optimizer: Optimizer, group: dict[str, Any]) -> bool:
+    """Return whether the kernel for SGD would step a group wrongly."""
+    if not isinstance(optimizer, SGD):
+        return False
+    halves = torch.__version__ < "2.14" and any(
+        p.device.type == "cpu" and p.dtype in HALF for p in group["params"]
+    )
+    return halves or bool(group["dampening"])
 
 
 def align_before_step(
@@ -212,7 +223,7 @@ def align_before_step(
 def align(optimizer: Optimizer) -> None:
     """Lay out gradients and states like their parameters where they are not; begin momentum."""
     for group in optimizer.param_groups:
-        if group.get("dampening"):
+        if misled(optimizer, group):
             group["fused"] = False
         for parameter in group["params"] if group["fused"] else ():
             gradient = parameter.grad

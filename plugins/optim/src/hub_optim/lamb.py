@@ -116,7 +116,7 @@ class Lamb(BlockedOptimizer):
         highest = self.defaults["max_grad_norm"]
         if highest is None:
             return None
-        norm = global_norm(self.param_groups)
+        norm = global_norm(self)
         return None if norm is None else 1 / at_least(norm / highest, 1.0)
 
     def constants(self, group: Group, tick: Tick) -> LambConstants:
@@ -152,7 +152,8 @@ class Lamb(BlockedOptimizer):
         adam_(u, g, m, v, 1.0, k.weight1, k.beta2, k.weight2, k.eps, -k.scale)
         if k.caution:
             u, agreement = cautious(u, g)
-            scale_(u, 1 / share(*(yield agreement)))
+            kept, size = yield agreement
+            scale_(u, 1 / share(kept, size))
         del g  # pieces wait below until the whole parameter has been seen
         if k.decay is not None:
             add_(p, p, -k.decay)

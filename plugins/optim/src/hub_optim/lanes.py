@@ -6,7 +6,8 @@ What is here knows tensors and update functions, but no optimizers; see `hub_opt
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from functools import cache, partial
+from functools import cache, partial, reduce
+from operator import add
 from types import FunctionType
 from typing import Any, NamedTuple, cast
 
@@ -152,7 +153,7 @@ def finish(runs: Iterable[Sums | None], of: Tensor) -> None:
             waiting.append(run)
             partial_sums.append([at_host(value) for value in values])
     while waiting:
-        sums = tuple(sum(column[1:], column[0]) for column in zip(*partial_sums, strict=True))
+        sums = tuple(reduce(add, column) for column in zip(*partial_sums, strict=True))
         sums = tuple(map(at_host, over_processes(sums, of)))
         running, waiting, partial_sums = waiting, [], []
         for run in running:

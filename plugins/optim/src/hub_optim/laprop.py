@@ -108,6 +108,7 @@ class LaProp(BlockedOptimizer):
         normalised_step_(m, g, clone(g), v, k.beta1, k.beta2, k.weight2, k.eps, entry)
         if k.caution:
             m, agreement = cautious(m, g)
-            rate = rate / share(*(yield agreement))
+            kept, size = yield agreement
+            rate = rate / share(kept, size)
         add_(p, m, -rate)
         add_(p, p, -k.decay)

@@ -87,5 +87,6 @@ class Lion(BlockedOptimizer):
         sign_(u)
         if k.caution:
             u, agreement = cautious(u, g)
-            rate = rate / share(*(yield agreement))
+            kept, size = yield agreement
+            rate = rate / share(kept, size)
         descend_(p, u, k.keep, rate)

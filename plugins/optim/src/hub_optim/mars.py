@@ -166,7 +166,8 @@ class Mars(BlockedOptimizer):
         u, rate = clone(m), k.rate
         if k.caution:
             u, agreement = cautious(u, g)
-            rate = rate / share(*(yield agreement))
+            kept, size = yield agreement
+            rate = rate / share(kept, size)
         if k.sign:
             sign_(u)
             descend_(p, u, k.keep, rate)

@@ -145,5 +145,6 @@ class RMSpropTF(BlockedOptimizer):
         addcdiv_(u, g, divisor, k.entry_rate)
         if k.caution:
             u, agreement = cautious(u, g)
-            rate = rate / share(*(yield agreement))
+            kept, size = yield agreement
+            rate = rate / share(kept, size)
         add_(p, u, -rate)

@@ -105,7 +105,8 @@ class SGDW(BlockedOptimizer):
         scale_(m, k.momentum)
         add_(m, g, k.weight)
         u, agreement = cautious(add(g, m, k.momentum) if k.nesterov else m, g)
-        descend_(p, u, k.keep, k.lr / share(*(yield agreement)))
+        kept, size = yield agreement
+        descend_(p, u, k.keep, k.lr / share(kept, size))
 
 
 def first_weight(group: Group, tick: Tick) -> float:
