@@ -51,11 +51,17 @@ from hub.registry import (
 if TYPE_CHECKING:
     from hub_data.preprocessing import preprocessing as preprocessing  # and all of known.json
 
-    from hub.backbone import Backbone
+    from hub.backbone import Backbone, BlockSequence, Head, freeze, group_parameters, unfreeze
+    from hub.backbone.wrappers import (
+        FeatureDictNet,
+        FeatureGetterNet,
+        FeatureGraphNet,
+        FeatureHookNet,
+        FeatureListNet,
+    )
     from hub.builder import build_model_with_cfg, resolve_pretrained_cfg
     from hub.features import FeatureInfo
     from hub.fusing import fuse
-    from hub.groups import freeze, group_parameters, unfreeze
     from hub.loading import (
         adapt_input_conv,
         clean_state_dict,
@@ -65,13 +71,6 @@ if TYPE_CHECKING:
     )
     from hub.optimizing import optimize
     from hub.saving import push_to_hub, save_pretrained
-    from hub.wrappers import (
-        FeatureDictNet,
-        FeatureGetterNet,
-        FeatureGraphNet,
-        FeatureHookNet,
-        FeatureListNet,
-    )
 
     __version__: str
 
@@ -81,18 +80,20 @@ PretrainedCfg = Weights
 # What needs torch, by module; imported when first asked for.
 _LAZY = {
     "Backbone": "backbone",
-    "FeatureDictNet": "wrappers",
-    "FeatureGetterNet": "wrappers",
-    "FeatureGraphNet": "wrappers",
-    "FeatureHookNet": "wrappers",
+    "BlockSequence": "backbone",
+    "FeatureDictNet": "backbone.wrappers",
+    "FeatureGetterNet": "backbone.wrappers",
+    "FeatureGraphNet": "backbone.wrappers",
+    "FeatureHookNet": "backbone.wrappers",
     "FeatureInfo": "features",
-    "FeatureListNet": "wrappers",
+    "FeatureListNet": "backbone.wrappers",
+    "Head": "backbone",
     "adapt_input_conv": "loading",
     "build_model_with_cfg": "builder",
     "clean_state_dict": "loading",
-    "freeze": "groups",
+    "freeze": "backbone",
     "fuse": "fusing",
-    "group_parameters": "groups",
+    "group_parameters": "backbone",
     "load_checkpoint": "loading",
     "load_pretrained": "loading",
     "load_state_dict": "loading",
@@ -100,12 +101,13 @@ _LAZY = {
     "push_to_hub": "saving",
     "resolve_pretrained_cfg": "builder",
     "save_pretrained": "saving",
-    "unfreeze": "groups",
+    "unfreeze": "backbone",
 }
 
 __all__ = [
     "AmbiguousModelError",
     "Backbone",
+    "BlockSequence",
     "BuildRequest",
     "Command",
     "DefaultCfg",
@@ -116,6 +118,7 @@ __all__ = [
     "FeatureHookNet",
     "FeatureInfo",
     "FeatureListNet",
+    "Head",
     "HubDeprecationWarning",
     "HubError",
     "HubWarning",

@@ -26,8 +26,8 @@ class _Levels(nn.Module):
         self.net = net
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        levels = list(self.net._run_levels(x))
-        return (*levels, self.net.forward_final(levels[-1]))
+        levels, features = self.net.run_levels(x)
+        return (*levels, features)
 
 
 def is_bare(module: nn.Module) -> bool:

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 import hub
-from hub.backbone import Backbone
+from hub.backbone import Backbone, freeze, group_parameters, unfreeze
 from hub.features import to_layout
-from hub.groups import freeze, group_parameters, unfreeze
 from hub.testing.subject import (
     create,
     expect,
