@@ -203,11 +203,11 @@ class ResNet(Backbone):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            elif isinstance(module, BasicBlock | Bottleneck):
-                if zero_init_last:
-                    module.zero_init_last()
             elif hasattr(module, "reset_parameters"):
                 module.reset_parameters()
+        for module in self.modules():
+            if zero_init_last and isinstance(module, BasicBlock | Bottleneck):
+                module.zero_init_last()
 
     def forward_levels(self, x: Tensor) -> Iterator[Tensor]:
         """x: (B, in_chans, H, W). Yields (B, C, H / 2, W / 2), then the four stages."""

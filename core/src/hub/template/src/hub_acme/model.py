@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hub import Backbone
+from hub import Backbone, BlockSequence
 from hub_layers import ClassifierHead
 from torch import Tensor, nn
 
