@@ -5,15 +5,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
+from hub.backbone.stated import Stated
 from hub.features import LAYOUTS, FeatureInfo
 from hub.suggest import did_you_mean
-
-if TYPE_CHECKING:
-    from hub.backbone.backbone import Backbone
 
 _ROW = {"num_chs", "reduction", "module"}
 _MAY = {"layout", "num_prefix_tokens", "norm", "modules", "index", "name"}
@@ -37,7 +35,7 @@ def completing(constructor: Callable[..., None]) -> Callable[..., None]:
     return construct
 
 
-def completed_table(model: Backbone[Any], stated: Iterable[Mapping[str, Any]]) -> FeatureInfo:
+def completed_table(model: Stated, stated: Iterable[Mapping[str, Any]]) -> FeatureInfo:
     """Return the feature table of a network with what its rows leave to the network.
 
     Raises:
@@ -79,7 +77,7 @@ def is_isotropic(table: FeatureInfo) -> bool:
     return all(row[key] == table[-1][key] for row in table for key in alike)
 
 
-def check_statements(model: Backbone[Any]) -> None:
+def check_statements(model: Stated) -> None:
     """Raise TypeError if an attribute of the contract names what the network does not have."""
     name = type(model).__name__
     for path in filter(None, (model.final_norm,)):

@@ -200,6 +200,7 @@ class ResNet(Backbone):
             raise ValueError(f"weight_init={mode!r}: a ResNet has one scheme, ''")
         if zero_init_last is None:
             zero_init_last = self.zero_init_last
+        module: Any
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
