@@ -20,9 +20,8 @@ from hub.features import FeatureInfo, Indices, check_layout, take_indices, to_la
 from hub.groups import depth_of_parameters
 
 if TYPE_CHECKING:
+    from hub_inference.optimizing import Optimization
     from typing_extensions import TypeVar
-
-    from hub.optimizing import Optimization
 
     Out = TypeVar("Out", default=Tensor)
 else:  # the default is of use to checkers alone, and older Pythons do not know it

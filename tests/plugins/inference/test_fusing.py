@@ -5,7 +5,7 @@ import copy
 import hub
 import pytest
 import torch
-from hub.fusing import fuse
+from hub_inference import fuse
 from hub_layers import BatchNormAct2d, Conv2dSame
 from torch import nn
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
+from hub import Backbone
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from hub import fusing, onednn
-from hub.backbone import Backbone
-from hub.errors import OptimizationError
-from hub.tracing import followers, is_bare, is_watched
+from hub_inference import fusing, onednn
+from hub_inference.errors import OptimizationError
+from hub_inference.tracing import followers, is_bare, is_watched
 
 _logger = logging.getLogger("hub")
 

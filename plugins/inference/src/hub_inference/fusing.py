@@ -1,6 +1,6 @@
 """Fold norms into convolutions and re-parameterise, for inference.
 
-What may be folded is read from the graph of the network (`hub.tracing`), not from the order of its
+What may be folded is read from the graph of the network (`tracing`), not from the order of its
 modules. Whatever cannot be proven is left as it is.
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from hub.tracing import followers, is_watched
+from hub_inference.tracing import followers, is_watched
 
 Module = TypeVar("Module", bound=nn.Module)
 
