@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from hub_inference.errors import OptimizationError as OptimizationError
     from hub_inference.fusing import fuse as fuse
     from hub_inference.optimizing import optimize as optimize
+    from hub_inference.reparameterizing import reparameterize_model as reparameterize_model
 
     from hub.backbone import Backbone
     from hub.builder import build_model_with_cfg, resolve_pretrained_cfg

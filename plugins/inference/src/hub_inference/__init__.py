@@ -17,11 +17,25 @@ from hub_inference.errors import OptimizationError
 if TYPE_CHECKING:
     from hub_inference.fusing import fuse
     from hub_inference.optimizing import Optimization, optimize
+    from hub_inference.reparameterizing import Reparameterizable, reparameterize_model
 
 # What needs torch, by module; imported when first asked for.
-_LAZY = {"Optimization": "optimizing", "fuse": "fusing", "optimize": "optimizing"}
+_LAZY = {
+    "Optimization": "optimizing",
+    "Reparameterizable": "reparameterizing",
+    "fuse": "fusing",
+    "optimize": "optimizing",
+    "reparameterize_model": "reparameterizing",
+}
 
-__all__ = ["Optimization", "OptimizationError", "fuse", "optimize"]
+__all__ = [
+    "Optimization",
+    "OptimizationError",
+    "Reparameterizable",
+    "fuse",
+    "optimize",
+    "reparameterize_model",
+]
 
 
 if not TYPE_CHECKING:  # a type checker would take any name for right

@@ -12,4 +12,5 @@ def hub_attributes() -> dict[str, str]:
         "OptimizationError": "hub_inference.errors:OptimizationError",
         "fuse": "hub_inference.fusing:fuse",
         "optimize": "hub_inference.optimizing:optimize",
+        "reparameterize_model": "hub_inference.reparameterizing:reparameterize_model",
     }
