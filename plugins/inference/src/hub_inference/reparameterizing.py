@@ -22,7 +22,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 #: The methods that ask a block for the form that it runs in; of several a block's first counts.
 METHODS = {
-    "reparameterize": "the protocol, and timm's byobnet, fastvit, ghostnet, lcnetv2, nextvit",
+    "reparameterize": "the protocol, timm's byobnet, fastvit, ghostnet, lcnetv2, nextvit, ...",
     "fuse": "an alias, of LeViT and those after it: RepViT, EfficientViT, SHViT, iFormer, TinyViT",
     "switch_to_deploy": "an alias, of the authors of RepVGG and of what is built on their code",
 }
