@@ -45,9 +45,8 @@ def main() -> int:
         same = ours.state_dict().keys() == theirs.state_dict().keys()
         failed += not same or max(errors) > BOUND
         sizes = len(model.state_dict()), len(ours.state_dict())
-        print(
-            f"{name}: errors {errors[0]:.0e}, fused {errors[1]:.0e}; tensors {sizes}, timm's {same}{same}"
-        )
+        shown = ", ".join(f"{error:.0e}" for error in errors)
+        print(f"{name}: errors {shown} (fused); tensors {sizes}, as timm's: {same}")
     return failed
 
 
