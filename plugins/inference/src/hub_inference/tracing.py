@@ -25,13 +25,8 @@ class _Levels(nn.Module):
         self.net = net
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        return _all_levels(self.net, x)
-
-
-def _all_levels(net: Backbone, x: Tensor) -> tuple[Tensor, ...]:
-    """Return each level as the network yields it, and the features that they end in."""
-    levels = list(net._run_levels(x))
-    return (*levels, net.forward_final(levels[-1]))
+        levels = list(self.net._run_levels(x))
+        return (*levels, self.net.forward_final(levels[-1]))
 
 
 def is_bare(module: nn.Module) -> bool:
