@@ -23,7 +23,6 @@ from hub.errors import (
     HubWarning,
     MissingPluginError,
     ModelNameError,
-    OptimizationError,
     PluginError,
     UnknownModelError,
     WeightsError,
@@ -50,6 +49,10 @@ from hub.registry import (
 
 if TYPE_CHECKING:
     from hub_data.preprocessing import preprocessing as preprocessing  # and all of known.json
+    from hub_inference.errors import OptimizationError as OptimizationError
+    from hub_inference.fusing import fuse as fuse
+    from hub_inference.optimizing import optimize as optimize
+    from hub_inference.reparameterizing import reparameterize_model as reparameterize_model
 
     from hub.backbone import Backbone, BlockSequence, Head, freeze, group_parameters, unfreeze
     from hub.backbone.wrappers import (
@@ -61,7 +64,6 @@ if TYPE_CHECKING:
     )
     from hub.builder import build_model_with_cfg, resolve_pretrained_cfg
     from hub.features import FeatureInfo
-    from hub.fusing import fuse
     from hub.loading import (
         adapt_input_conv,
         clean_state_dict,
@@ -69,7 +71,6 @@ if TYPE_CHECKING:
         load_pretrained,
         load_state_dict,
     )
-    from hub.optimizing import optimize
     from hub.saving import push_to_hub, save_pretrained
 
     __version__: str
@@ -92,12 +93,10 @@ _LAZY = {
     "build_model_with_cfg": "builder",
     "clean_state_dict": "loading",
     "freeze": "backbone",
-    "fuse": "fusing",
     "group_parameters": "backbone",
     "load_checkpoint": "loading",
     "load_pretrained": "loading",
     "load_state_dict": "loading",
-    "optimize": "optimizing",
     "push_to_hub": "saving",
     "resolve_pretrained_cfg": "builder",
     "save_pretrained": "saving",
@@ -124,7 +123,6 @@ __all__ = [
     "HubWarning",
     "MissingPluginError",
     "ModelNameError",
-    "OptimizationError",
     "PluginError",
     "PretrainedCfg",
     "Source",
@@ -136,7 +134,6 @@ __all__ = [
     "clean_state_dict",
     "create_model",
     "freeze",
-    "fuse",
     "generate_default_cfgs",
     "get_arch_name",
     "get_arch_pretrained_cfgs",
@@ -156,7 +153,6 @@ __all__ = [
     "load_pretrained",
     "load_state_dict",
     "model_entrypoint",
-    "optimize",
     "parse_model_name",
     "push_to_hub",
     "refresh",

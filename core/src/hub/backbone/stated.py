@@ -6,13 +6,16 @@ import inspect
 from abc import abstractmethod
 from collections.abc import Iterator
 from operator import attrgetter
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from hub.backbone.head import is_head, layers_of_image, pool_by_name
 from hub.features import FeatureInfo, Indices
+
+if TYPE_CHECKING:
+    from hub_inference.optimizing import Optimization
 
 
 class Stated(nn.Module):
@@ -61,7 +64,7 @@ class Stated(nn.Module):
     pretrained_cfg: dict[str, Any]
     default_cfg: dict[str, Any]
     #: What `hub.optimize` did; only copies that it made have this.
-    optimization: Any
+    optimization: Optimization
 
     def __init__(
         self,

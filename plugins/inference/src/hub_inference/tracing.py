@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from hub import Backbone
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
-
-from hub.backbone import Backbone
 
 
 class _Levels(nn.Module):

@@ -8,8 +8,7 @@ import hub
 import pytest
 import torch
 import torch.nn.functional as F
-from hub import onednn, optimizing
-from hub.errors import OptimizationError
+from hub_inference import OptimizationError, onednn, optimizing
 from torch import nn
 
 pytestmark = pytest.mark.skipif(bool(onednn.unavailable()), reason=onednn.unavailable() or "-")
