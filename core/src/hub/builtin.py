@@ -35,4 +35,4 @@ def hub_commands() -> Iterable[Command]:
     """Offer list, info, download, push and plugins."""
     from hub import commands, plugin_commands
 
-    return (*commands.COMMANDS, plugin_commands.COMMAND)
+    return (*commands.COMMANDS, *plugin_commands.COMMANDS)
