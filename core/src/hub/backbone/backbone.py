@@ -354,7 +354,7 @@ class Backbone(Stated, Generic[Out]):
             self.build_head(num_classes, pool)
         else:
             head.reset(num_classes, pool)
-            self.head_hidden_size = head.num_features
+            self.global_pool, self.head_hidden_size = pool, head.num_features
         for name in self.head_names:
             module = self._modules.get(name)
             if module is not None:
@@ -479,6 +479,7 @@ class Backbone(Stated, Generic[Out]):
         head = self._head_object
         if head is not None:
             head.strip(self.num_features)
+            self.global_pool = ""
             return
         for name in self._head_order:
             if name not in self._roots and not isinstance(getattr(self, name), nn.Dropout):
