@@ -28,8 +28,8 @@ class Stated(nn.Module):
     #: or "NLC" with `num_prefix_tokens` in front.
     layout: str = "NCHW"
     num_prefix_tokens: int = 0
-    #: Path of the norm after the last level. `norm=True` applies it: where all levels have one
-    #: width, stride and layout (an isotropic network) to each, else to the last.
+    #: Path of the norm after the last level; it keeps the width. `norm=True` applies it: where all
+    #: levels have one width, stride and layout (an isotropic network) to each, else to the last.
     final_norm: str | None = None
     #: Paths of other modules after the last level, and of bare parameters that they need;
     #: `norm=True` never applies them, and they fall with the head.
@@ -112,9 +112,9 @@ class Stated(nn.Module):
         return attrgetter(self.feature_info[index]["norm"])(self)(x)
 
     def forward_pool(self, x: Any) -> Any:
-        """Reduce features to (B, num_features); a tuple gives each of several classifiers its own.
+        """Reduce features to (B, num_features), (B, num_features, 1, 1), or to tokens.
 
-        It is not called with a pool of "".
+        A tuple gives each of several classifiers its own. It is not called with a pool of "".
         """
         if isinstance(self.global_pool, nn.Module):
             return self.global_pool(x)
@@ -142,7 +142,7 @@ class Stated(nn.Module):
 
         Args:
             num_classes: outputs; 0 for an identity.
-            global_pool: name of the pool.
+            global_pool: name of the pool; "", be it legal or not, where a cut takes the head.
         """
         self._set_widths()
         self._modules.pop("global_pool", None)
