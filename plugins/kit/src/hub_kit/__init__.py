@@ -1,4 +1,4 @@
-"""Tools for plugin authors: record what a plugin's tables say, and check that it is true."""
+"""Tools for plugin authors: begin a plugin, record what its tables say, check that it is true."""
 
 
 class ConformanceError(AssertionError):

@@ -4,67 +4,91 @@
 
     print(conformance.run("acme"))
 
-Each `check_*` is a function of an architecture's name that raises `ConformanceError`. Those in
-`CHEAP` need no values and run on the meta device for every architecture, those in `NUMERICAL` run
-for small ones: a family needs a small variant for each path through its code.
+Each check is a function of an architecture's name that raises `ConformanceError`. Those in `CHEAP`
+need no values and run on the meta device for every architecture, those in `NUMERICAL` run for small
+ones: a family needs a small variant for each path through its code.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from hub import plugins, registry
-from hub.errors import PluginError, UnknownModelError
+from hub import PluginError, UnknownModelError, plugins, registry
 
-from hub_kit import ConformanceError, structure, values
-from hub_kit.subject import Check, num_parameters, shared
+from hub_kit import ConformanceError
+from hub_kit.checks import (
+    construction,
+    features,
+    heads,
+    levels,
+    loading,
+    sizes,
+    survival,
+    training,
+)
+from hub_kit.promise import Check
+from hub_kit.subject import num_parameters, shared
 
-#: Checks that need no values, in the order in which they run.
+#: Checks that need no values, in the order in which they run: what others rest on goes first.
 CHEAP: tuple[Check, ...] = (
-    structure.check_builds,
-    structure.check_attributes,
-    structure.check_keywords,
-    structure.check_table,
-    structure.check_order,
-    structure.check_depths,
-    structure.check_no_weight_decay,
-    structure.check_reset_classifier,
-    structure.check_unpooled,
-    structure.check_intermediates,
-    structure.check_prune,
-    structure.check_features_only,
-    structure.check_output_stride,
-    structure.check_image_size,
-    structure.check_modes,
+    construction.check_builds,
+    levels.check_levels,
+    levels.check_table,
+    levels.check_modules,
+    levels.check_final,
+    levels.check_attributes,
+    construction.check_keywords,
+    construction.check_forward_keywords,
+    construction.check_modes,
+    construction.check_layers_to_adapt,
+    heads.check_reset_classifier,
+    heads.check_pools,
+    heads.check_head,
+    construction.check_unpooled,
+    training.check_depths,
+    training.check_order,
+    training.check_no_weight_decay,
+    levels.check_intermediates,
+    levels.check_cuts,
+    levels.check_features_only,
+    sizes.check_output_stride,
+    sizes.check_image_size,
 )
 
 #: Checks that compare values.
 NUMERICAL: tuple[Check, ...] = (
-    values.check_forward,
-    values.check_pools,
-    values.check_eval,
-    values.check_intermediates_values,
-    values.check_layouts,
-    values.check_pruned_values,
-    values.check_gradients,
-    values.check_grad_checkpointing,
-    values.check_hooks,
-    values.check_freeze,
-    values.check_copies,
-    values.check_deferred_init,
-    values.check_loading,
-    values.check_saving,
-    values.check_memory_format,
-    values.check_bfloat16,
-    values.check_optimize,
-    values.check_export,
-    values.check_compile,
+    heads.check_forward,
+    heads.check_pool_values,
+    heads.check_classifiers,
+    heads.check_dropout,
+    survival.check_eval,
+    features.check_intermediates_values,
+    features.check_layouts,
+    features.check_norms,
+    features.check_cut_values,
+    training.check_gradients,
+    training.check_grad_checkpointing,
+    training.check_hooks,
+    training.check_freeze,
+    sizes.check_set_input_size,
+    construction.check_deferred_init,
+    construction.check_init_again,
+    loading.check_copies,
+    loading.check_loading,
+    loading.check_saving,
+    survival.check_memory_format,
+    survival.check_bfloat16,
+    survival.check_optimize,
+    survival.check_export,
+    survival.check_compile,
 )
 
 #: Parameters of the largest network that counts as small.
 SMALL = 2_000_000
+_RESTS_ON = {check.__name__: check.rests_on for check in (*CHEAP, *NUMERICAL)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,13 +112,40 @@ class Report:
         """Whether there was something to check and nothing failed."""
         return self.passed > 0 and not self.failures
 
+    def causes(self) -> dict[tuple[str, str], list[str]]:
+        """Return each failure that follows from no other, with the checks that follow from it."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for name, check in self.failures:
+            bases = [base for base in _bases(check) if (name, base) in self.failures]
+            if bases:
+                found.setdefault((name, bases[-1]), []).append(check)
+            else:
+                found.setdefault((name, check), [])
+        return found
+
     def __str__(self) -> str:
-        lines = [f"{check}: {message}" for (_, check), message in self.failures.items()]
+        lines = []
+        for (name, check), followers in self.causes().items():
+            lines.append(f"{check}: {self.failures[name, check]}")
+            if followers:
+                lines.append(f"  follows from it: {', '.join(followers)}")
         lines.append(
             f"{len(self.names)} architectures, {self.passed} checks passed, "
             f"{len(self.failures)} failed, {self.seconds:.1f} s"
         )
         return "\n".join(lines)
+
+
+def _bases(check: str) -> list[str]:
+    """Return the checks that a check rests on, the nearest first."""
+    found: list[str] = []
+    open_ones = list(_RESTS_ON.get(check, ()))
+    while open_ones:
+        base = open_ones.pop(0)
+        if base not in found:
+            found.append(base)
+            open_ones += _RESTS_ON.get(base, ())
+    return found
 
 
 def names_of(plugin_or_pattern: str) -> list[str]:
@@ -155,32 +206,62 @@ def cases(plugin_or_pattern: str) -> list[tuple[str, Check]]:
 
 
 def run(
-    plugin_or_pattern: str, progress: Callable[[str, bool], None] = lambda name, ok: None
+    plugin_or_pattern: str,
+    progress: Callable[[str, str, bool], None] = lambda name, check, ok: None,
+    *,
+    select: str = "",
+    stop: bool = False,
 ) -> Report:
-    """Run all checks for the architectures of a plugin, or for those that match a pattern.
+    """Run the checks for the architectures of a plugin, or for those that match a pattern.
 
     Args:
         plugin_or_pattern: "acme", "acme_net", "acme_*".
-        progress: called after each check, with the architecture and whether it passed.
+        progress: called after each check, with the architecture, the check and whether it passed.
+        select: only checks of whose "architecture::check" this holds: words, `and`, `or`, `not`,
+            brackets, as for the `-k` of pytest.
+        stop: stop at the first failure.
 
     Returns:
         What passed and what failed; print it.
+
+    Raises:
+        ValueError: `select` is no such expression.
     """
     start = time.perf_counter()
     names = names_of(plugin_or_pattern)
+    is_selected = selection(select)
     passed = 0
     failures: dict[tuple[str, str], str] = {}
     for name in names:
         for check in checks_for(name):
+            if not is_selected(f"{name}::{check.__name__}") or (stop and failures):
+                continue
             try:
                 check(name)
                 passed += 1
             except ConformanceError as e:
                 failures[name, check.__name__] = str(e)
-            progress(name, (name, check.__name__) not in failures)
+            progress(name, check.__name__, (name, check.__name__) not in failures)
     return Report(
         names=tuple(names),
         passed=passed,
         failures=failures,
         seconds=time.perf_counter() - start,
     )
+
+
+def selection(expression: str) -> Callable[[str], bool]:
+    """Return whether a text has the words that an expression asks for, as `-k` of pytest does."""
+    if not expression.strip():
+        return lambda text: True
+    tokens = re.findall(r"[()]|[^\s()]+", expression)
+    fixed = {"(", ")", "and", "or", "not"}
+    source = " ".join(t if t in fixed else f"({t.lower()!r} in text)" for t in tokens)
+    try:
+        code = compile(source, "-k", "eval")
+    except SyntaxError as e:
+        raise ValueError(
+            f"-k {expression!r} is no expression: write words, `and`, `or`, `not` and brackets, "
+            "as in -k 'levels or (cuts and not values)'"
+        ) from e
+    return lambda text: bool(eval(code, {"__builtins__": {}}, {"text": text.lower()}))

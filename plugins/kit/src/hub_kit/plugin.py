@@ -44,6 +44,15 @@ def _new(args: Namespace) -> int:
 
 def _test_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("name", help="a plugin, its source folder, or a pattern of architectures")
+    parser.add_argument("-x", dest="stop", action="store_true", help="stop at the first failure")
+    parser.add_argument(
+        "-k",
+        dest="select",
+        default="",
+        metavar="EXPRESSION",
+        help="only these checks: -k 'levels or (cuts and not values)'",
+    )
+    parser.add_argument("-v", dest="verbose", action="store_true", help="a line per check")
 
 
 def _test(args: Namespace) -> int:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hub.errors import HubError
+from hub import HubError
 
 from hub_kit import ConformanceError, conformance
-from hub_kit.subject import Check
+from hub_kit.promise import Check
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

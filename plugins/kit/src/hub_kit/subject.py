@@ -1,96 +1,24 @@
-"""The network under test: how the kit builds it, feeds it and compares what it returns."""
+"""The network under test: how the kit builds it, feeds it and looks into it."""
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import hub
 import torch
-from hub import registry
-from hub.backbone import Backbone
+from hub import Backbone, registry
 from torch import Tensor, nn
 
-from hub_kit import ConformanceError
+from hub_kit.promise import expect
 
-Check = Callable[[str], None]
-
-#: Largest relative error (of the norm) between two ways of computing the same.
-TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 1e-1}
 #: Images in a batch.
 BATCH = 2
-
-
-def promise(member: str) -> Callable[[Check], Check]:
-    """Make a check of a function whose docstring states the promise that it holds a network to.
-
-    Whatever the function raises becomes a `ConformanceError` that names network, promise and
-    `member`, the attribute of `hub.Backbone` where it is described. Random numbers are seeded.
-    """
-
-    def make(function: Check) -> Check:
-        contract = (function.__doc__ or "").partition("\n\n")[0].strip()
-
-        @functools.wraps(function)
-        def check(name: str) -> None:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(0)
-                try:
-                    function(name)
-                except Exception as e:
-                    known = isinstance(e, ConformanceError)
-                    found = str(e) if known else f"{type(e).__name__}: {e}"
-                    raise ConformanceError(
-                        f"{name}: {found}\n  contract: {contract}\n  see: hub.Backbone.{member}"
-                    ) from e
-
-        return check
-
-    return make
-
-
-def expect(condition: bool, found: str) -> None:
-    """Raise unless a condition holds; `found` says what was seen instead."""
-    if not condition:
-        raise ConformanceError(found)
-
-
-def expect_equal(found: Any, wanted: Any, what: str) -> None:
-    """Raise unless two plain values are equal."""
-    expect(found == wanted, f"{what}: {found!r}, where {wanted!r} is due")
-
-
-def expect_close(found: Tensor, wanted: Tensor, what: str, dtype: Any = torch.float32) -> None:
-    """Raise unless two tensors are equal up to the rounding of `dtype`."""
-    expect_equal(tuple(found.shape), tuple(wanted.shape), f"shape of {what}")
-    found, wanted = found.detach().float(), wanted.detach().float()
-    scale = wanted.norm().clamp(min=1e-12)
-    error = float((found - wanted).norm() / scale)
-    expect(
-        error <= TOLERANCE[dtype],
-        f"{what} differ by {error:.2g} of their norm, more than {TOLERANCE[dtype]:.0e}",
-    )
-
-
-def expect_error(
-    kinds: tuple[type[Exception], ...],
-    what: str,
-    call: Callable[..., Any],
-    *args: Any,
-    **kwargs: Any,
-) -> None:
-    """Raise unless a call is refused with one of these errors."""
-    names = " or ".join(kind.__name__ for kind in kinds)
-    try:
-        call(*args, **kwargs)
-    except kinds:
-        return
-    except Exception as e:
-        raise ConformanceError(f"{what} raises {type(e).__name__} ({e}) in place of {names}") from e
-    raise ConformanceError(f"{what} is accepted, where {names} is due")
 
 
 # --- building -----------------------------------------------------------------------------------
@@ -105,7 +33,7 @@ def create(name: str, **kwargs: Any) -> Backbone:
 
 
 def on_meta(name: str, **kwargs: Any) -> Backbone:
-    """Build a network without values, of which a check may change what it likes."""
+    """Build a network without values."""
     with torch.device("meta"):
         return create(name, **kwargs)
 
@@ -121,16 +49,9 @@ def _shared(entrypoint: Callable[..., nn.Module], name: str) -> Backbone:
     return on_meta(name)
 
 
-def shared_features(name: str) -> Tensor:
-    """Return what the head of `shared` sees."""
-    return _shared_features(registry.find(name)[0].entrypoint, name)
-
-
-@functools.lru_cache(maxsize=1)
-def _shared_features(entrypoint: Callable[..., nn.Module], name: str) -> Tensor:
-    model = _shared(entrypoint, name)
-    features: Tensor = model.forward_features(images(model))
-    return features
+def spare(name: str) -> Backbone:
+    """Return a copy of `shared` of which a check may change what it likes."""
+    return copy.deepcopy(shared(name))
 
 
 def perturbed(name: str, **kwargs: Any) -> Backbone:
@@ -184,13 +105,12 @@ def lacks(name: str, capability: str) -> bool:
 
 def image_size(model: Backbone) -> tuple[int, int]:
     """Return a small (height, width) that a network takes; not square if it need not be."""
-    size = getattr(model, "img_size", None)
-    if size is not None:
-        return (size, size) if isinstance(size, int) else (size[0], size[1])
+    if model.img_size is not None:
+        return model.img_size[0], model.img_size[1]
     cfg = model.pretrained_cfg
     if cfg.get("fixed_input_size"):
         return cfg["input_size"][1], cfg["input_size"][2]
-    unit = max(row["reduction"] for row in model.feature_info)
+    unit = max(*(row["reduction"] for row in model.feature_info), model.size_divisibility)
     least = max((64, 2 * unit, *(cfg.get("min_input_size") or ())[1:]))
     least += -least % (2 * unit)
     return least, least + least // 2
@@ -203,10 +123,96 @@ def images(model: Backbone, batch: int = BATCH) -> Tensor:
     return torch.randn(size, device=first.device).to(first.dtype)
 
 
-def map_shape(model: Backbone, index: int, x: Tensor) -> tuple[int, ...]:
+# --- looking into it ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Run:
+    """One pass of a network without values up to its head, and who was called when.
+
+    Args:
+        x: the images.
+        levels: what each level is, as the network computes it.
+        features: what the head sees.
+        marks: how many of `begun` had begun when each level was yielded.
+        begun: paths of modules, in the order in which they were called.
+        ended: how many times each had ended when a level was yielded.
+        yields: how many levels came.
+        ran_on: modules that ran between the last yield and the end of `forward_levels`.
+    """
+
+    x: Tensor
+    levels: list[Tensor]
+    features: Any
+    marks: list[int]
+    begun: list[str]
+    ended: list[set[str]]
+    yields: int
+    ran_on: list[str]
+
+
+def run_of(name: str) -> Run:
+    """Return the one pass that the structural checks of a network share."""
+    return _run_of(registry.find(name)[0].entrypoint, name)
+
+
+@functools.lru_cache(maxsize=1)
+def _run_of(entrypoint: Callable[..., nn.Module], name: str) -> Run:
+    model = _shared(entrypoint, name)
+    x = images(model)
+    levels: list[Tensor] = []
+    marks: list[int] = []
+    ended_at: list[set[str]] = []
+    with watched(model) as (begun, ended):
+        steps: Any = model.forward_levels(x)
+        while True:
+            try:
+                levels.append(next(steps))
+            except StopIteration as stop:
+                final = levels[-1] if stop.value is None and levels else stop.value
+                break
+            marks.append(len(begun))
+            ended_at.append(set(ended))
+        ran_on = begun[marks[-1] :] if marks else []
+        features = model.forward_final(final) if levels else None
+    return Run(x, levels, features, marks, [*begun], ended_at, len(levels), ran_on)
+
+
+def features_of(name: str) -> Any:
+    """Return what the head of `shared` sees."""
+    return run_of(name).features
+
+
+def map_shape(model: Backbone, index: int, level: Tensor, x: Tensor) -> tuple[int, ...]:
     """Return the (B, C, H, W) that the table announces of a level."""
-    height, width = model.feature_size(x.shape[-2], x.shape[-1], index)
-    return x.shape[0], model.feature_info[index]["num_chs"], height, width
+    row = model.feature_info[index]
+    if row["layout"] == "NLC":
+        size = model.feature_size(x.shape[-2], x.shape[-1], index)
+    else:
+        first = 2 if row["layout"] == "NCHW" else 1
+        size = level.shape[first], level.shape[first + 1]
+    return x.shape[0], row["num_chs"], *size
+
+
+def paths_of(model: Backbone) -> tuple[str, ...]:
+    """Return the paths of the classifiers."""
+    path = model.classifier_path
+    return (path,) if isinstance(path, str) else path
+
+
+def pools_of(name: str) -> list[str]:
+    """Return the names of the pools that a network takes, its own first."""
+    model = spare(name)
+    own = model.pool_name
+    found = [own] if own else []
+    for pool in dict.fromkeys((*(model.pools or ()), "avg", "max", "avgmax", "token")):
+        try:
+            model.reset_classifier(0, pool)
+        except ValueError:
+            continue
+        if pool and pool not in found:
+            found.append(pool)
+    return found
 
 
 def is_below(name: str, paths: set[str]) -> bool:
@@ -214,10 +220,14 @@ def is_below(name: str, paths: set[str]) -> bool:
     return any(name == path or name.startswith(f"{path}.") for path in paths)
 
 
+def parameters_below(model: Backbone, paths: set[str]) -> list[str]:
+    """Return the names of the parameters that are, or lie in, one of these paths."""
+    return [n for n, _ in model.named_parameters(remove_duplicate=False) if is_below(n, paths)]
+
+
 def head_parameters(model: Backbone) -> list[str]:
     """Return the names of the parameters of the head."""
-    roots = set(model.head_names)
-    return [n for n, _ in model.named_parameters(remove_duplicate=False) if is_below(n, roots)]
+    return parameters_below(model, set(model.head_names))
 
 
 def num_parameters(model: nn.Module) -> int:

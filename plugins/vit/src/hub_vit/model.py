@@ -88,7 +88,7 @@ class VisionTransformer(Backbone):
     final_norm = "norm"
     layout = "NLC"
     default_indices = 3
-    no_decay = ("pos_embed", "cls_token", "reg_token", "dist_token")
+    no_decay = ("pos_embed", "cls_token", "reg_token")
 
     global_pool: str
     img_size: tuple[int, int]

@@ -1,0 +1,86 @@
+"""Sizes of images, and strides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from hub_kit.promise import expect, expect_close, expect_equal, expect_error, promise
+from hub_kit.subject import BATCH, arguments, image_size, images, on_meta, perturbed, run_of, shared
+
+
+@promise("sizes")
+def check_output_stride(name: str) -> None:
+    """What takes `output_stride` honours 8 and 16: strides beyond it become dilation."""
+    if "output_stride" not in arguments(name):
+        return
+    rows = shared(name).feature_info
+    for stride in (8, 16):
+        model = on_meta(name, output_stride=stride)
+        wanted = [min(row["reduction"], stride) for row in rows]
+        expect_equal(model.feature_info.reduction(), wanted, f"reductions at {stride}")
+        if stride > 8:
+            continue
+        x = run_of(name).x
+        maps = model.forward_intermediates(x, intermediates_only=True)
+        found = [x.shape[-1] // m.shape[-1] for m in maps]
+        expect_equal(found, wanted, f"reductions of the maps at output_stride={stride}")
+
+
+@promise("sizes")
+def check_image_size(name: str) -> None:
+    """A network with `img_size` builds for others, square or not, with the same parameters."""
+    if "img_size" not in arguments(name):
+        return
+    whole = shared(name)
+    height, width = image_size(whole)
+    for size in ((2 * height, 2 * width), (height, 2 * width)):
+        model = on_meta(name, img_size=size)
+        expect_equal(image_size(model), size, "attribute img_size")
+        x = images(model)
+        expect_equal(tuple(model(x).shape[:1]), (BATCH,), "batch of the output")
+        maps = model.forward_intermediates(x, intermediates_only=True)
+        for i, (level, row) in enumerate(zip(maps, whole.feature_info, strict=True)):
+            wanted = [-(-side // row["reduction"]) for side in size]
+            expect_equal([*level.shape[-2:]], wanted, f"map {i} at img_size={size}")
+        names = [n for n, _ in model.named_parameters()]
+        expect_equal(names, [n for n, _ in whole.named_parameters()], "parameters")
+
+
+@promise("sizes")
+def check_set_input_size(name: str) -> None:
+    """`set_input_size` makes a network take images of another size, or says which it takes.
+
+    A network without `img_size` takes all that `size_divisibility` divides.
+    """
+    model = perturbed(name)
+    height, width = image_size(model)
+    unit = model.size_divisibility
+    if model.img_size is None:
+        model.set_input_size((height, width))
+        if unit > 1:
+            what = f"set_input_size of {height + 1}, with size_divisibility={unit}"
+            expect_error((ValueError,), what, model.set_input_size, (height + 1, width))
+        odd = (height + unit, width + unit)
+        x = torch.randn(BATCH, model.in_chans, *odd)
+        expect_equal(model(x).shape[0], BATCH, f"batch of the output for images of {odd}")
+        return
+    x = images(model)
+    before = model(x)
+    model.set_input_size(img_size=(height, width))
+    expect_close(model(x), before, "output after set_input_size to the size it had")
+    wider = (height, 2 * width)
+    resize: Any = model.set_input_size
+    try:
+        resize(img_size=wider)
+    except ValueError as e:
+        expect(
+            str(height) in str(e), f"set_input_size refuses without saying which sizes work: {e}"
+        )
+        return
+    expect_equal(tuple(model.img_size), wider, "img_size after set_input_size")
+    x = images(model)
+    expect_equal(tuple(x.shape[-2:]), wider, "size of its images")
+    expect(bool(model(x).isfinite().all()), "output after set_input_size is not finite")
+    model.forward_intermediates(x, intermediates_only=True)
