@@ -419,6 +419,15 @@ def test_isotropic_network_that_is_cut_keeps_what_fits_every_level(x):
     close(model(x), whole.norm(whole.run_levels(x, [0])[0][0]))
 
 
+def test_stopped_early_features_are_the_level_and_its_norm(x):
+    model = built(Tokens)
+    level = model.run_levels(x, [1])[0][0]
+    close(model.forward_intermediates(x, [1], stop_early=True)[0], model.norm(level))
+    model = built(MapsThenTokens)  # whose class token joins after the last level only
+    level = model.run_levels(x, [0])[0][0]
+    close(model.forward_intermediates(x, [0], stop_early=True)[0], level)
+
+
 def test_cut_network_takes_a_classifier_where_it_can(x):
     for kind in (Stages, WithHead, Tokens):
         model = built(kind)
@@ -548,6 +557,9 @@ def test_first_convolutions_see_the_image():
         first_conv = ("stages.1.0.0",)
 
     assert Stated().first_conv == ("stages.1.0.0",)
+    model = Stages()
+    model.first_conv = ()
+    assert model.first_conv == ()
 
 
 def test_sizes_that_do_not_work_are_refused():

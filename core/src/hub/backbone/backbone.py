@@ -154,14 +154,13 @@ class Backbone(Stated, Generic[Out]):
         found, x = self._collect(levels, end, wanted)
         if end < len(self.feature_info) and not self._is_isotropic:
             return found, x
-        if not self._has_final:
+        if not self._has_final or end < self._num_levels:  # what follows the last level is not due
             has_norm = self._has_norm and self.feature_info[end - 1]["norm"]
             return found, self.forward_norm(x, end - 1) if has_norm else x
-        if end == self._num_levels:  # a loop over blocks ends with those that a cut has left
-            try:
-                next(levels)
-            except StopIteration as stop:
-                x = x if stop.value is None else stop.value
+        try:  # a loop over blocks ends with those that a cut has left
+            next(levels)
+        except StopIteration as stop:
+            x = x if stop.value is None else stop.value
         return found, self.forward_final(x)
 
     def _levels(self, x: Any, kwargs: Mapping[str, Any]) -> Iterator[Any]:

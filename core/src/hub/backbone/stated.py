@@ -77,6 +77,7 @@ class Stated(nn.Module):
         self.num_classes, self.in_chans = num_classes, in_chans
         self.global_pool = self._own_pool = global_pool
         self._drop_rate = drop_rate
+        self._first_conv: tuple[str, ...] | None = None
         self.grad_checkpointing = self.distilled_training = False
         self._num_levels = 0  # how many are left; all once the network is completed
         self._has_norm = self._has_final = self._has_head = True
@@ -169,10 +170,15 @@ class Stated(nn.Module):
     def first_conv(self) -> tuple[str, ...]:
         """Paths of the layers that see the image, which other channels change; may be empty.
 
-        An attribute takes its place where it is not the first convolution of the network and those
-        of the same stem.
+        Set where it is not the first convolution of the network and those of the same stem.
         """
+        if self._first_conv is not None:
+            return self._first_conv
         return tuple(layers_of_image(self, self.in_chans))
+
+    @first_conv.setter
+    def first_conv(self, paths: tuple[str, ...]) -> None:
+        self._first_conv = paths
 
     def feature_size(self, height: int, width: int, index: int) -> tuple[int, int]:
         """Return (height, width) of a level of tokens for an image; a map's is read off the map."""
