@@ -54,6 +54,21 @@ def spare(name: str) -> Backbone:
     return copy.deepcopy(shared(name))
 
 
+def bare(name: str) -> Backbone:
+    """Return a network without values, without classes, for images of one channel, and unpooled.
+
+    Unpooled where that is legal. It is the same to all checks: they must leave it as it is.
+    """
+    return _bare(registry.find(name)[0].entrypoint, name)
+
+
+@functools.lru_cache(maxsize=1)
+def _bare(entrypoint: Callable[..., nn.Module], name: str) -> Backbone:
+    pools = _shared(entrypoint, name).pools
+    pool = {"global_pool": ""} if pools is None or "" in pools else {}
+    return on_meta(name, num_classes=0, in_chans=1, **pool)
+
+
 def perturbed(name: str, **kwargs: Any) -> Backbone:
     """Build a network in which no constant at initialisation hides a part from view."""
     return perturb(create(name, **kwargs))

@@ -13,6 +13,7 @@ from hub_kit.promise import expect, expect_equal, expect_error, promise
 from hub_kit.subject import (
     BATCH,
     arguments,
+    bare,
     create,
     features_of,
     images,
@@ -21,7 +22,6 @@ from hub_kit.subject import (
     plainly,
     poisoned_memory,
     shared,
-    spare,
 )
 
 
@@ -44,7 +44,7 @@ def check_keywords(name: str) -> None:
     expect_error((TypeError,), "no_such_keyword=1", on_meta, name, no_such_keyword=1)
     for key in ("num_classes", "in_chans", "global_pool"):
         expect(key in arguments(name), f"{cls.__name__} has no keyword {key}")
-    model = on_meta(name, num_classes=0, in_chans=1)
+    model = bare(name)
     expect_equal((model.num_classes, model.in_chans), (0, 1), "num_classes and in_chans")
     layers = [model.get_submodule(path) for path in paths_of(model)]
     kinds = {type(layer).__name__ for layer in layers} - {"Identity"}
@@ -60,7 +60,7 @@ def check_unpooled(name: str) -> None:
     if model.pools is not None and "" not in model.pools:
         expect_error((ValueError,), "global_pool=''", on_meta, name, num_classes=0, global_pool="")
         return
-    model = on_meta(name, num_classes=0, global_pool="")
+    model = bare(name)
     expect_equal(model.pool_name, "", "pool_name of a network built with global_pool=''")
     features, found = features_of(name), model.forward_head(features_of(name))
     if torch.is_tensor(features) and torch.is_tensor(found):
@@ -85,7 +85,7 @@ def check_layers_to_adapt(name: str) -> None:
 
     What the weights of the architecture state of them is what the network says.
     """
-    model = spare(name)
+    model = shared(name)
     for path in model.first_conv:
         weight = model.get_submodule(path).weight
         assert isinstance(weight, Tensor)
@@ -124,7 +124,7 @@ def _has(model: nn.Module, path: str) -> bool:
 @promise("keywords")
 def check_forward_keywords(name: str) -> None:
     """What `forward_levels` takes besides images has a default; the unknown is refused."""
-    model = spare(name)
+    model = shared(name)
     extra = list(inspect.signature(model.forward_levels).parameters.values())[1:]
     open_ended = [p.name for p in extra if p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     expect(

@@ -189,6 +189,8 @@ def check_cuts(name: str) -> None:
         norms = {row["norm"] for row in rows if row["norm"]}
         left = parameters_below(model, {*norms, *whole.final_modules, *whole.head_names})
         expect(not left, f"{where}, of norm, final modules and head are left {left[:3]}")
+        if last + 1 == len(rows):
+            continue  # it runs what the one pass of all checks has run
         try:
             found = model(x)
         except (AttributeError, IndexError, KeyError) as e:
@@ -201,15 +203,10 @@ def check_cuts(name: str) -> None:
         stated = (model.num_features, model.layout, model.num_prefix_tokens)
         due = tuple(rows[last][key] for key in ("num_chs", "layout", "num_prefix_tokens"))
         expect_equal(stated, due, f"{where}, num_features, layout and num_prefix_tokens")
-        (level,) = model.forward_intermediates(x, [last], intermediates_only=True)
-        wanted = map_shape(whole, last, run.levels[last], x)
-        expect_equal(tuple(level.shape), wanted, f"{where}, map of level {last}")
-        if last + 1 < len(rows):
-            later = last + 1
-            what = f"level {later}, which was cut,"
-            expect_error((ValueError,), what, model.forward_intermediates, x, [later])
-            fewer = num_parameters(model) < num_parameters(whole)
-            expect(fewer, f"{where}, it has as many parameters as before")
+        what = f"level {last + 1}, which was cut,"
+        expect_error((ValueError,), what, model.forward_intermediates, x, [last + 1])
+        fewer = num_parameters(model) < num_parameters(whole)
+        expect(fewer, f"{where}, it has as many parameters as before")
     model = spare(name)
     model.prune_intermediate_layers([0])
     try:
@@ -223,13 +220,17 @@ def check_cuts(name: str) -> None:
 def check_features_only(name: str) -> None:
     """With `features_only` forward returns the maps that `feature_info` names, without a head."""
     whole, run = shared(name), run_of(name)
-    for indices in (None, (0,)):
+    middle = len(whole.feature_info) // 2
+    for indices in (None, (0, middle)):
         model = spare(name)
-        maps = model.as_features(indices)(run.x)
+        features = model.as_features(indices)
         info = model.feature_info
         wanted = [map_shape(whole, i, run.levels[i], run.x) for i in info.out_indices]
+        expect_equal(info.channels(), [shape[1] for shape in wanted], "feature_info.channels()")
+        if indices is None:
+            continue
+        maps = features(run.x)
         expect_equal([tuple(m.shape) for m in maps], wanted, f"maps of out_indices={indices}")
-        expect_equal(info.channels(), [m.shape[1] for m in maps], "feature_info.channels()")
         expect_equal(len(info.reduction()), len(maps), "number of feature_info.reduction()")
         left = parameters_below(model, set(whole.head_names))
         expect(not left, f"parameters of the head are left: {left[:3]}")
