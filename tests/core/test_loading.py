@@ -15,8 +15,9 @@ import pytest
 import torch
 from hub import registry
 from hub.commands import describe
-from hub.loading import load_pretrained, load_state_dict
-from hub.sources import LocalFile, StableFile, fetch_weights
+from hub.pretrained import loading
+from hub.pretrained.loading import load_pretrained, load_state_dict
+from hub.pretrained.sources import LocalFile, StableFile, fetch_weights
 from hub_resnet.model import ResNet
 from safetensors.torch import save_file
 from torch import nn
@@ -244,9 +245,9 @@ def test_local_converter_does_not_stop_copies():
 
     model = hub.create_model("my_net")
     assert_same(pickle.loads(pickle.dumps(model)), model)
-    assert hub.loading._converter(copy.deepcopy(model)) is hub.loading._converter(model)
+    assert loading._converter(copy.deepcopy(model)) is loading._converter(model)
     known = hub.create_model("test_vit")
-    assert hub.loading._converter(pickle.loads(pickle.dumps(known))) is hub_vit.convert.convert
+    assert loading._converter(pickle.loads(pickle.dumps(known))) is hub_vit.convert.convert
 
 
 def test_device_and_dtype_are_those_asked_for(model, file):

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import hub_server
 import pytest
-from hub import fetching, sources
 from hub.errors import WeightsError
-from hub.sources import HttpFile, HttpsFile, LocalFile, LocalFolder, download
+from hub.pretrained import fetching, sources
+from hub.pretrained.sources import HttpFile, HttpsFile, LocalFile, LocalFolder, download
 
 wait_until = hub_server.wait_until
 
@@ -33,7 +33,7 @@ MODEL = {"config.json": CONFIG_FILE, "model.safetensors": WEIGHTS}
 # Opens a source and calls it; prints what each call returned.
 WORKER = """
 import json, sys
-from hub import sources
+from hub.pretrained import sources
 from hub.errors import WeightsError
 
 for line in sys.stdin:
@@ -843,7 +843,9 @@ def test_folder_with_a_huge_config(tmp_path):
 
 
 def test_sources_import_neither_torch_nor_huggingface_hub():
-    code = "import hub.sources, sys; print({'torch', 'huggingface_hub'} & set(sys.modules))"
+    code = (
+        "import hub.pretrained.sources, sys; print({'torch', 'huggingface_hub'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

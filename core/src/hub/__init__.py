@@ -56,15 +56,15 @@ if TYPE_CHECKING:
     from hub.features import FeatureInfo
     from hub.fusing import fuse
     from hub.groups import freeze, group_parameters, unfreeze
-    from hub.loading import (
+    from hub.optimizing import optimize
+    from hub.pretrained.loading import (
         adapt_input_conv,
         clean_state_dict,
         load_checkpoint,
         load_pretrained,
         load_state_dict,
     )
-    from hub.optimizing import optimize
-    from hub.saving import push_to_hub, save_pretrained
+    from hub.pretrained.saving import push_to_hub, save_pretrained
     from hub.wrappers import (
         FeatureDictNet,
         FeatureGetterNet,
@@ -87,19 +87,19 @@ _LAZY = {
     "FeatureHookNet": "wrappers",
     "FeatureInfo": "features",
     "FeatureListNet": "wrappers",
-    "adapt_input_conv": "loading",
+    "adapt_input_conv": "pretrained.loading",
     "build_model_with_cfg": "builder",
-    "clean_state_dict": "loading",
+    "clean_state_dict": "pretrained.loading",
     "freeze": "groups",
     "fuse": "fusing",
     "group_parameters": "groups",
-    "load_checkpoint": "loading",
-    "load_pretrained": "loading",
-    "load_state_dict": "loading",
+    "load_checkpoint": "pretrained.loading",
+    "load_pretrained": "pretrained.loading",
+    "load_state_dict": "pretrained.loading",
     "optimize": "optimizing",
-    "push_to_hub": "saving",
+    "push_to_hub": "pretrained.saving",
     "resolve_pretrained_cfg": "builder",
-    "save_pretrained": "saving",
+    "save_pretrained": "pretrained.saving",
     "unfreeze": "groups",
 }
 

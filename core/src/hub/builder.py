@@ -14,11 +14,11 @@ from torch import nn
 
 from hub import registry
 from hub.backbone import Backbone
-from hub.checkpoint import default_device
 from hub.family import Weights
 from hub.features import Indices
-from hub.loading import Converter, load_weights
 from hub.noinit import DeferredInit
+from hub.pretrained.checkpoint import default_device
+from hub.pretrained.loading import Converter, load_weights
 from hub.suggest import did_you_mean
 
 Network = TypeVar("Network", bound=nn.Module)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from hub import plugins, registry
 from hub.answers import check_network
-from hub.config import claimed_plugin, read_arguments, read_weights
 from hub.errors import HubWarning, ModelNameError, UnknownModelError, WeightsError
 from hub.family import Weights
 from hub.hookspecs import BuildRequest, Source
 from hub.names import split_source
+from hub.pretrained.config import claimed_plugin, read_arguments, read_weights
 from hub.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def create_model(
     )
     model: nn.Module = plugins.host().hook.hub_create_model(request=request)
     if checkpoint_path:
-        from hub.loading import load_checkpoint
+        from hub.pretrained.loading import load_checkpoint
 
         load_checkpoint(model, checkpoint_path, strict=kwargs.get("pretrained_strict", True))
     return model
@@ -232,7 +232,7 @@ def _from_source(
         hf_hub_filename=None,
     )
     if pretrained:
-        from hub.sources import fetch_weights
+        from hub.pretrained.sources import fetch_weights
 
         weights = replace(weights, file=fetch_weights(source, described.hf_hub_filename))
     return name, weights, read_arguments(config, what)

@@ -16,8 +16,8 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, unquote, urlsplit
 
-from hub.contents import HEAD, not_the_file
 from hub.errors import WeightsError
+from hub.pretrained.contents import HEAD, not_the_file
 
 # The digits of the sha256 that end a name, as torch.hub writes them; eight that are a date are not.
 _DIGITS = re.compile(r"-(?!20\d\d[01]\d[0-3]\d\.)([0-9a-f]{8,64})\.[^-]+$")

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from hub.contents import HEAD, not_the_file
 from hub.errors import WeightsError
-from hub.fetching import Address, download, fetch_config
+from hub.pretrained.contents import HEAD, not_the_file
+from hub.pretrained.fetching import Address, download, fetch_config
 
 if TYPE_CHECKING:
     from hub.hookspecs import Source
