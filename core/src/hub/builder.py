@@ -175,12 +175,6 @@ def _as_features(
     return feature_cls(model, out_indices=out_indices, **options)
 
 
-#: Keywords of a build that are not a network's; a downloaded configuration must not set them.
-BUILD_OPTIONS = frozenset(inspect.signature(build_model_with_cfg).parameters) - {"kwargs"} | {
-    "checkpoint_path"
-}
-
-
 def _defaults(weights: Weights, stated: Collection[str]) -> dict[str, Any]:
     """Return the constructor keywords that follow from what is stated about the weights."""
     values: dict[str, Any] = {}

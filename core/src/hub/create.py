@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from hub import plugins, registry
 from hub.answers import check_network
-from hub.errors import HubWarning, ModelNameError, UnknownModelError, WeightsError
+from hub.errors import HubWarning, UnknownModelError, WeightsError
 from hub.family import Weights
-from hub.hookspecs import BuildRequest, Source
+from hub.hookspecs import BuildRequest
 from hub.names import split_source
 from hub.pretrained.config import claimed_plugin, read_arguments, read_weights
-from hub.suggest import did_you_mean
+from hub.pretrained.sources import open_source
 
 if TYPE_CHECKING:
     import torch
@@ -178,24 +178,6 @@ def _check_kinds(pretrained: object, cfg: object, overlay: object) -> None:
         raise TypeError(
             f"pretrained_cfg_overlay={overlay!r:.80} is a dict of fields of hub.Weights"
         )
-
-
-def open_source(scheme: str, reference: str, cache_dir: str | Path | None = None) -> Source:
-    """Open `scheme:reference` with the source that a plugin offers for the scheme.
-
-    Raises:
-        WeightsError: no plugin offers the scheme.
-    """
-    if not reference:
-        raise ModelNameError(f"{scheme + ':'!r} names nothing behind its scheme")
-    schemes = plugins.host().table("hub_sources")
-    if scheme not in schemes:
-        raise WeightsError(
-            f"{scheme}:{reference}: no plugin reads {scheme!r}{did_you_mean(scheme, schemes)} "
-            f"Schemes: {', '.join(sorted(schemes))}"
-        )
-    source: Source = registry.load_object(schemes[scheme])(reference, cache_dir=cache_dir)
-    return source
 
 
 def _from_source(
