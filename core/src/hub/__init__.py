@@ -64,14 +64,14 @@ if TYPE_CHECKING:
     )
     from hub.builder import build_model_with_cfg, resolve_pretrained_cfg
     from hub.features import FeatureInfo
-    from hub.loading import (
+    from hub.pretrained.loading import (
         adapt_input_conv,
         clean_state_dict,
         load_checkpoint,
         load_pretrained,
         load_state_dict,
     )
-    from hub.saving import push_to_hub, save_pretrained
+    from hub.pretrained.saving import push_to_hub, save_pretrained
 
     __version__: str
 
@@ -89,17 +89,17 @@ _LAZY = {
     "FeatureInfo": "features",
     "FeatureListNet": "backbone.wrappers",
     "Head": "backbone",
-    "adapt_input_conv": "loading",
+    "adapt_input_conv": "pretrained.loading",
     "build_model_with_cfg": "builder",
-    "clean_state_dict": "loading",
+    "clean_state_dict": "pretrained.loading",
     "freeze": "backbone",
     "group_parameters": "backbone",
-    "load_checkpoint": "loading",
-    "load_pretrained": "loading",
-    "load_state_dict": "loading",
-    "push_to_hub": "saving",
+    "load_checkpoint": "pretrained.loading",
+    "load_pretrained": "pretrained.loading",
+    "load_state_dict": "pretrained.loading",
+    "push_to_hub": "pretrained.saving",
     "resolve_pretrained_cfg": "builder",
-    "save_pretrained": "saving",
+    "save_pretrained": "pretrained.saving",
     "unfreeze": "backbone",
 }
 

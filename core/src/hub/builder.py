@@ -14,11 +14,11 @@ from torch import nn
 
 from hub import registry
 from hub.backbone import Backbone
-from hub.checkpoint import default_device
 from hub.family import Weights
 from hub.features import Indices
-from hub.loading import Converter, load_weights
 from hub.noinit import DeferredInit
+from hub.pretrained.checkpoint import default_device
+from hub.pretrained.loading import Converter, load_weights
 from hub.suggest import did_you_mean
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -173,12 +173,6 @@ def _as_features(
         feature_cls = FEATURE_CLASSES[feature_cls]
     options = {"output_fmt": output_fmt} if output_fmt is not None else {}
     return feature_cls(model, out_indices=out_indices, **options)
-
-
-#: Keywords of a build that are not a network's; a downloaded configuration must not set them.
-BUILD_OPTIONS = frozenset(inspect.signature(build_model_with_cfg).parameters) - {"kwargs"} | {
-    "checkpoint_path"
-}
 
 
 def _defaults(weights: Weights, stated: Collection[str]) -> dict[str, Any]:

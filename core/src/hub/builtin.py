@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 def hub_sources() -> Mapping[str, str]:
     """Offer the Hugging Face Hub, folders, files and web addresses."""
     return {
-        "hf-hub": "hub.sources:HubRepository",
-        "local-dir": "hub.sources:LocalFolder",
-        "file": "hub.sources:LocalFile",
-        "https": "hub.sources:HttpsFile",
-        "http": "hub.sources:HttpFile",
+        "hf-hub": "hub.pretrained.sources:HubRepository",
+        "local-dir": "hub.pretrained.sources:LocalFolder",
+        "file": "hub.pretrained.sources:LocalFile",
+        "https": "hub.pretrained.sources:HttpsFile",
+        "http": "hub.pretrained.sources:HttpFile",
     }
 
 

@@ -134,7 +134,7 @@ def _push_arguments(parser: ArgumentParser) -> None:
 
 
 def _push(args: Namespace) -> int:
-    from hub.saving import push_folder
+    from hub.pretrained.saving import push_folder
 
     print(
         push_folder(

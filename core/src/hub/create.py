@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from hub import plugins, registry
 from hub.answers import check_network
-from hub.config import claimed_plugin, read_arguments, read_weights
-from hub.errors import HubWarning, ModelNameError, UnknownModelError, WeightsError
+from hub.errors import HubWarning, UnknownModelError, WeightsError
 from hub.family import Weights
-from hub.hookspecs import BuildRequest, Source
+from hub.hookspecs import BuildRequest
 from hub.names import split_source
-from hub.suggest import did_you_mean
+from hub.pretrained.config import claimed_plugin, read_arguments, read_weights
+from hub.pretrained.sources import open_source
 
 if TYPE_CHECKING:
     import torch
@@ -156,7 +156,7 @@ def create_model(
     )
     model: nn.Module = plugins.host().hook.hub_create_model(request=request)
     if checkpoint_path:
-        from hub.loading import load_checkpoint
+        from hub.pretrained.loading import load_checkpoint
 
         load_checkpoint(model, checkpoint_path, strict=kwargs.get("pretrained_strict", True))
     return model
@@ -178,24 +178,6 @@ def _check_kinds(pretrained: object, cfg: object, overlay: object) -> None:
         raise TypeError(
             f"pretrained_cfg_overlay={overlay!r:.80} is a dict of fields of hub.Weights"
         )
-
-
-def open_source(scheme: str, reference: str, cache_dir: str | Path | None = None) -> Source:
-    """Open `scheme:reference` with the source that a plugin offers for the scheme.
-
-    Raises:
-        WeightsError: no plugin offers the scheme.
-    """
-    if not reference:
-        raise ModelNameError(f"{scheme + ':'!r} names nothing behind its scheme")
-    schemes = plugins.host().table("hub_sources")
-    if scheme not in schemes:
-        raise WeightsError(
-            f"{scheme}:{reference}: no plugin reads {scheme!r}{did_you_mean(scheme, schemes)} "
-            f"Schemes: {', '.join(sorted(schemes))}"
-        )
-    source: Source = registry.load_object(schemes[scheme])(reference, cache_dir=cache_dir)
-    return source
 
 
 def _from_source(
@@ -232,7 +214,7 @@ def _from_source(
         hf_hub_filename=None,
     )
     if pretrained:
-        from hub.sources import fetch_weights
+        from hub.pretrained.sources import fetch_weights
 
         weights = replace(weights, file=fetch_weights(source, described.hf_hub_filename))
     return name, weights, read_arguments(config, what)

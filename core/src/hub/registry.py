@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 import functools
-import importlib
 import os
 import re
 import sys
@@ -26,6 +25,7 @@ from hub.errors import (
     UnknownModelError,
 )
 from hub.family import Family, Weights
+from hub.importing import load_object
 from hub.names import ModelName, is_path, natural_key, other_reading, split_source
 from hub.suggest import did_you_mean
 
@@ -260,16 +260,6 @@ def _unknown_error(text: str, reading: str) -> UnknownModelError:
 def _ambiguous(name: str, owners: Sequence[str]) -> AmbiguousModelError:
     choices = " or ".join(f"{owner}/{name}" for owner in owners)
     return AmbiguousModelError(f"{name!r} is claimed by {len(owners)} plugins; write {choices}")
-
-
-def load_object(reference: str) -> Any:
-    """Import "package.module:name" and return what it names."""
-    module, _, name = reference.partition(":")
-    found = importlib.import_module(module)
-    try:
-        return functools.reduce(getattr, name.split("."), found)
-    except AttributeError:
-        raise PluginError(f"{reference!r}: module {module} has no {name!r}") from None
 
 
 def _entrypoint(family: Family, name: str, tags: Mapping[str, Weights]) -> Callable[..., nn.Module]:

@@ -22,14 +22,14 @@ from torch import Tensor, nn
 
 from hub import plugins, registry
 from hub.backbone import Backbone
-from hub.config import read_arguments, read_weights
 from hub.create import built_name
-from hub.describing import differences, same
 from hub.errors import HubError, WeightsError
 from hub.family import Weights
-from hub.loading import load_state_dict
 from hub.noinit import DeferredInit
-from hub.sources import INDEX_SUFFIX, LocalFolder, read_index
+from hub.pretrained.config import read_arguments, read_weights
+from hub.pretrained.describing import differences, same
+from hub.pretrained.loading import load_state_dict
+from hub.pretrained.sources import INDEX_SUFFIX, LocalFolder, read_index
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 

@@ -22,11 +22,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hub.contents import HEAD, not_the_file
-from hub.create import open_source
 from hub.errors import WeightsError
 from hub.names import split_source
-from hub.sources import StableFile, fetch_weights, read_index
+from hub.pretrained.contents import HEAD, not_the_file
+from hub.pretrained.sources import StableFile, fetch_weights, open_source, read_index
 
 log = logging.getLogger("hub")
 

@@ -14,9 +14,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from hub.contents import HEAD, not_the_file
-from hub.errors import WeightsError
-from hub.fetching import Address, download, fetch_config
+from hub import plugins
+from hub.errors import ModelNameError, WeightsError
+from hub.importing import load_object
+from hub.pretrained.contents import HEAD, not_the_file
+from hub.pretrained.fetching import Address, download, fetch_config
+from hub.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from hub.hookspecs import Source
@@ -57,6 +60,24 @@ def check_filename(filename: object, what: str) -> None:
 
 class StableFile(str):
     """Path of a file that nobody changes in place, so that a network may map it."""
+
+
+def open_source(scheme: str, reference: str, cache_dir: str | Path | None = None) -> Source:
+    """Open `scheme:reference` with the source that a plugin offers for the scheme.
+
+    Raises:
+        WeightsError: no plugin offers the scheme.
+    """
+    if not reference:
+        raise ModelNameError(f"{scheme + ':'!r} names nothing behind its scheme")
+    schemes = plugins.host().table("hub_sources")
+    if scheme not in schemes:
+        raise WeightsError(
+            f"{scheme}:{reference}: no plugin reads {scheme!r}{did_you_mean(scheme, schemes)} "
+            f"Schemes: {', '.join(sorted(schemes))}"
+        )
+    source: Source = load_object(schemes[scheme])(reference, cache_dir=cache_dir)
+    return source
 
 
 def fetch_weights(source: Source, filename: str | None = None) -> str:

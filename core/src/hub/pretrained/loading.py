@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from hub.adapting import (
+from hub.errors import WeightsError
+from hub.family import Weights
+from hub.noinit import DeferredInit
+from hub.pretrained.adapting import (
     adapt_classifier,
     adapt_input_conv,
     adapt_stem,
     as_tuple,
     with_names_of,
 )
-from hub.assigning import address, assign, check_real, check_values, place
-from hub.checkpoint import (
+from hub.pretrained.assigning import address, assign, check_real, check_values, place
+from hub.pretrained.checkpoint import (
     StateDict,
     check_device,
     checked,
@@ -29,9 +32,6 @@ from hub.checkpoint import (
     load_state_dict,
     read_checkpoint,
 )
-from hub.errors import WeightsError
-from hub.family import Weights
-from hub.noinit import DeferredInit
 
 if TYPE_CHECKING:
     from torch.nn.modules.module import _IncompatibleKeys
@@ -234,7 +234,7 @@ def _find(weights: Weights, cache_dir: str | Path | None) -> StateDict:
         return checked(weights.state_dict, "state_dict")
     if weights.file:
         return read_checkpoint(weights.file)
-    from hub import sources
+    from hub.pretrained import sources
 
     if weights.hf_hub_id:
         repository = sources.HubRepository(weights.hf_hub_id, cache_dir=cache_dir)

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from hub.checkpoint import StateDict, clean_state_dict, renamed
 from hub.errors import WeightsError
 from hub.family import Weights
+from hub.pretrained.checkpoint import StateDict, clean_state_dict, renamed
 
 log = logging.getLogger("hub")
 

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from hub.adapting import tied_names
-from hub.checkpoint import StateDict
 from hub.errors import WeightsError
 from hub.noinit import DeferredInit
+from hub.pretrained.adapting import tied_names
+from hub.pretrained.checkpoint import StateDict
 
 if TYPE_CHECKING:
     from torch.nn.modules.module import _IncompatibleKeys
