@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from hub import registry
-from hub.commands import describe
+from hub.cli.models import describe
 from hub.importing import load_object
 from hub.pretrained import loading
 from hub.pretrained.config import BUILD_OPTIONS

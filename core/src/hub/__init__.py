@@ -14,8 +14,7 @@ import importlib
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from hub.compat import DefaultCfg, generate_default_cfgs
-from hub.create import create_model
+from hub.builder.create import create_model
 from hub.errors import (
     AmbiguousModelError,
     HubDeprecationWarning,
@@ -46,6 +45,7 @@ from hub.registry import (
     refresh,
     register_model,
 )
+from hub.registry.compat import DefaultCfg, generate_default_cfgs
 
 if TYPE_CHECKING:
     from hub_data.preprocessing import preprocessing as preprocessing  # and all of known.json
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
         FeatureHookNet,
         FeatureListNet,
     )
-    from hub.builder import build_model_with_cfg, resolve_pretrained_cfg
+    from hub.builder.build import build_model_with_cfg, resolve_pretrained_cfg
     from hub.features import FeatureInfo
     from hub.pretrained.loading import (
         adapt_input_conv,
@@ -90,7 +90,7 @@ _LAZY = {
     "FeatureListNet": "backbone.wrappers",
     "Head": "backbone",
     "adapt_input_conv": "pretrained.loading",
-    "build_model_with_cfg": "builder",
+    "build_model_with_cfg": "builder.build",
     "clean_state_dict": "pretrained.loading",
     "freeze": "backbone",
     "group_parameters": "backbone",
@@ -98,7 +98,7 @@ _LAZY = {
     "load_pretrained": "pretrained.loading",
     "load_state_dict": "pretrained.loading",
     "push_to_hub": "pretrained.saving",
-    "resolve_pretrained_cfg": "builder",
+    "resolve_pretrained_cfg": "builder.build",
     "save_pretrained": "pretrained.saving",
     "unfreeze": "backbone",
 }
@@ -168,7 +168,7 @@ __all__ = [
 if not TYPE_CHECKING:  # a checker is to know every name, and to find those that are not there
 
     def __getattr__(name: str) -> Any:
-        from hub.attributes import plugin_attribute
+        from hub.plugins.attributes import plugin_attribute
 
         if name == "__version__":
             return version("hub-core")

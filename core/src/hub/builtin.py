@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from hub import create
+from hub.builder import create
 from hub.hookspecs import BuildRequest, Command, hookimpl
 
 if TYPE_CHECKING:
@@ -33,6 +33,6 @@ def hub_create_model(request: BuildRequest) -> nn.Module:
 @hookimpl
 def hub_commands() -> Iterable[Command]:
     """Offer list, info, download, push and plugins."""
-    from hub import commands, plugin_commands
+    from hub.cli import models, plugins
 
-    return (*commands.COMMANDS, plugin_commands.COMMAND)
+    return (*models.COMMANDS, plugins.COMMAND)

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from hub.errors import WeightsError
-from hub.noinit import DeferredInit
 from hub.pretrained.adapting import tied_names
 from hub.pretrained.checkpoint import StateDict
+from hub.pretrained.noinit import DeferredInit
 
 if TYPE_CHECKING:
     from torch.nn.modules.module import _IncompatibleKeys

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from hub.errors import WeightsError
 from hub.family import Weights
-from hub.noinit import DeferredInit
 from hub.pretrained.adapting import (
     adapt_classifier,
     adapt_input_conv,
@@ -32,6 +31,7 @@ from hub.pretrained.checkpoint import (
     load_state_dict,
     read_checkpoint,
 )
+from hub.pretrained.noinit import DeferredInit
 
 if TYPE_CHECKING:
     from torch.nn.modules.module import _IncompatibleKeys

@@ -22,13 +22,13 @@ from torch import Tensor, nn
 
 from hub import plugins, registry
 from hub.backbone import Backbone
-from hub.create import built_name
+from hub.builder.create import built_name
 from hub.errors import HubError, WeightsError
 from hub.family import Weights
-from hub.noinit import DeferredInit
 from hub.pretrained.config import read_arguments, read_weights
 from hub.pretrained.describing import differences, same
 from hub.pretrained.loading import load_state_dict
+from hub.pretrained.noinit import DeferredInit
 from hub.pretrained.sources import INDEX_SUFFIX, LocalFolder, read_index
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"

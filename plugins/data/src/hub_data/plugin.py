@@ -181,7 +181,7 @@ def run_data(args: Namespace) -> int:
 
 def list_data_readers() -> int:
     """Print every reader with what it needs; return 0."""
-    from hub.table import table
+    from hub.cli.table import table
 
     from hub_data.readers import list_readers, missing_libraries
 

@@ -9,9 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hub import doctor, plugins, scaffold
+from hub import plugins, scaffold
+from hub.cli import doctor
+from hub.cli.table import table
 from hub.hookspecs import Command
-from hub.table import table
 
 
 def _arguments(parser: ArgumentParser) -> None:

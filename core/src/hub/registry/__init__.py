@@ -264,7 +264,7 @@ def _ambiguous(name: str, owners: Sequence[str]) -> AmbiguousModelError:
 
 def _entrypoint(family: Family, name: str, tags: Mapping[str, Weights]) -> Callable[..., nn.Module]:
     def build(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-        from hub.builder import build_model_with_cfg
+        from hub.builder.build import build_model_with_cfg
 
         if kwargs.get("pretrained_cfg") is None:  # by name another plugin's might be found
             tag = next(iter(tags), None)
@@ -394,7 +394,7 @@ def _register(fn: _F, name: str | None) -> _F:
 
 def _class_entrypoint(cls: type[nn.Module], name: str) -> Callable[..., nn.Module]:
     def build(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-        from hub.builder import build_model_with_cfg
+        from hub.builder.build import build_model_with_cfg
 
         if kwargs.get("pretrained_cfg") is None:
             kwargs["pretrained_cfg"] = Weights.undeclared(name)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from hub import plugins, registry
-from hub.answers import check_network
 from hub.errors import HubWarning, UnknownModelError, WeightsError
 from hub.family import Weights
 from hub.hookspecs import BuildRequest
 from hub.names import split_source
+from hub.plugins.answers import check_network
 from hub.pretrained.config import claimed_plugin, read_arguments, read_weights
 from hub.pretrained.sources import open_source
 

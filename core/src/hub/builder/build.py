@@ -16,9 +16,9 @@ from hub import registry
 from hub.backbone import Backbone
 from hub.family import Weights
 from hub.features import Indices
-from hub.noinit import DeferredInit
 from hub.pretrained.checkpoint import default_device
 from hub.pretrained.loading import Converter, load_weights
+from hub.pretrained.noinit import DeferredInit
 from hub.suggest import did_you_mean
 
 Network = TypeVar("Network", bound=nn.Module)

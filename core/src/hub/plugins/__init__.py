@@ -28,9 +28,10 @@ from typing import Any, Literal, NamedTuple, cast
 
 import pluggy
 
-from hub import answers, hookspecs
+from hub import hookspecs
 from hub.errors import HubWarning, PluginError
 from hub.family import Family
+from hub.plugins import answers
 from hub.suggest import did_you_mean
 
 GROUP = "hub.plugins"
@@ -93,7 +94,7 @@ class Installed(NamedTuple):
 @functools.cache
 def known() -> dict[str, dict[str, Any]]:
     """Return what the official plugins hold: distribution, models, commands, attributes."""
-    data: dict[str, dict[str, Any]] = json.loads((files("hub") / "known.json").read_text())
+    data: dict[str, dict[str, Any]] = json.loads((files("hub") / "plugins/known.json").read_text())
     return data
 
 
