@@ -3,7 +3,7 @@
 import hub
 import pytest
 import torch
-from hub.testing import conformance
+from hub_kit import conformance
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hub.testing import ConformanceError, conformance
+from hub_kit import ConformanceError, conformance
 
 ACME = Path(__file__).with_name("acme")
 CHECKS = {check.__name__: check for check in (*conformance.CHEAP, *conformance.NUMERICAL)}

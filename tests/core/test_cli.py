@@ -53,7 +53,7 @@ def test_info_comes_from_tables(capsys):
 def test_info_agrees_with_the_networks():
     """The recorded facts are those of the network itself; all variants in the slow tests."""
     from hub.cli.models import describe
-    from hub.testing.facts import facts_of
+    from hub_kit.facts import facts_of
 
     for name in ("test_resnet", "resnet50d", "ecaresnet50d_pruned"):
         recorded = describe(name)
@@ -62,7 +62,7 @@ def test_info_agrees_with_the_networks():
 
 @pytest.mark.slow
 def test_every_fact_agrees_with_the_network():
-    from hub.testing.facts import main as check
+    from hub_kit.facts import main as check
 
     sys.argv = ["facts", "resnet", "--check"]
     assert check() == 0

@@ -55,10 +55,22 @@ def test_one_broken_plugin_is_shown_with_its_traceback(install):
 
 def test_command_of_two_plugins_is_noted_and_the_official_one_runs(install, capsys):
     (finding,) = examined(install, COMMAND.format(name="list"))
-    assert finding == ("note", "", "2 plugins bring a command `hub list`; an official one has it")
+    assert finding == ("note", "", "core and acme bring a command `hub list`; core has it")
     assert main(["list", "resnet18"]) == 0
     assert capsys.readouterr().out == "resnet18\n"
     assert main(["plugins", "doctor"]) == 0
+
+
+def test_command_that_two_plugins_claim_is_neithers_and_the_others_run(install, capsys):
+    install("zebra", COMMAND.format(name="shine"))
+    (finding,) = examined(install, COMMAND.format(name="shine"))
+    assert finding[0] == "problem"
+    said = "the command 'shine' is claimed by the plugins acme and zebra: leave one out with"
+    assert said in finding[2]
+    with pytest.raises(SystemExit):
+        main(["shine"])
+    assert said in capsys.readouterr().err
+    assert main(["list", "resnet18"]) == 0
 
 
 def test_plugin_that_imports_much_is_a_problem(install):

@@ -125,7 +125,7 @@ def test_rendered_plugin_states_its_size(acme):
         print(sum(p.numel() for p in hub.create_model("acme_net").parameters()))
     """)
     )
-    template = ROOT / "core/src/hub/template"
+    template = ROOT / "plugins/kit/src/hub_kit/template"
     assert f"| `acme_net` | {count / 1e6:.1f} M |" in (template / "README.md").read_text()
     variants = (template / "src/hub_acme/variants.py").read_text()
     assert f"# {count / 1e6:.1f} M\n" in variants

@@ -18,7 +18,7 @@ PROJECTS = {
     path.parent: tomllib.loads(path.read_text())
     for path in (ROOT / "core/pyproject.toml", *sorted(ROOT.glob("plugins/*/pyproject.toml")))
 }
-TEMPLATE = ROOT / "core/src/hub/template/pyproject.toml"
+TEMPLATE = ROOT / "plugins/kit/src/hub_kit/template/pyproject.toml"
 PLUGINS = [folder for folder in PROJECTS if folder.name != "core"]
 
 

@@ -35,4 +35,4 @@ def hub_commands() -> Iterable[Command]:
     """Offer list, info, download, push and plugins."""
     from hub.cli import models, plugins
 
-    return (*models.COMMANDS, plugins.COMMAND)
+    return (*models.COMMANDS, *plugins.COMMANDS)

@@ -13,7 +13,7 @@ from hub.suggest import did_you_mean
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-#: What a family can lack, and what that means; `hub.testing` holds it to both.
+#: What a family can lack, and what that means; hub-kit holds it to both.
 CAPABILITIES = {
     "output_stride": "the constructor takes output_stride=8 and 16",
     "any_size": "images of other sizes than the one it was built for are taken",

@@ -46,7 +46,7 @@ class Command:
     """A subcommand of `hub`.
 
     Args:
-        name: the word after `hub`.
+        name: the word after `hub`, or two: "plugins test" is one of the commands `hub plugins ...`.
         help: one line for `hub --help`.
         add_arguments: adds the options to the parser it is given.
         run: does the work; returns the exit code.
@@ -100,14 +100,17 @@ def hub_create_model(request: BuildRequest) -> nn.Module | None:
 
 @hookspec
 def hub_commands() -> Iterable[Command]:  # type: ignore[empty-body]
-    """Return the subcommands that this plugin adds to `hub`."""
+    """Return the subcommands that this plugin adds to `hub`.
+
+    A name that two plugins claim is neither's, unless one of them is hub's own.
+    """
 
 
 @hookspec
 def hub_attributes() -> Mapping[str, str]:  # type: ignore[empty-body]
     """Return names that appear as `hub.name`, to "package.module:object", imported on use.
 
-    Core's own names stay, and of two plugins the official one, or else the first by name, counts.
+    Core's own names stay, and those of official plugins; what two others claim is neither's.
     """
 
 

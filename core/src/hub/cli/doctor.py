@@ -8,7 +8,6 @@ import os
 import platform
 import sys
 import traceback
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -215,11 +214,14 @@ def _distributions_of(package: str) -> set[str]:
 
 
 def _command_clashes() -> Iterator[Finding]:
-    """Yield the subcommands that several plugins bring; core's, or the first, counts."""
-    brought = Counter(name for offer in plugins.host().offered("hub_commands") for name in offer)
-    for name in sorted(n for n, times in brought.items() if times > 1):
-        text = f"{brought[name]} plugins bring a command `hub {name}`; an official one has it"
-        yield Finding(kind="note", plugin="", text=text)
+    """Yield the subcommands that several plugins bring."""
+    host = plugins.host()
+    for name, owners in sorted(host.claimants("hub_commands").items()):
+        if clash := host.clash("hub_commands", name):
+            yield Finding(kind="problem", plugin="", text=f"the command {clash}")
+        elif len(owners) > 1:
+            text = f"{' and '.join(owners)} bring a command `hub {name}`; {owners[0]} has it"
+            yield Finding(kind="note", plugin="", text=text)
 
 
 def _version(distribution: str) -> str | None:

@@ -9,7 +9,7 @@ import sys
 import warnings
 from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
-from typing import TextIO
+from typing import Any, TextIO
 
 from hub import plugins
 from hub.errors import HubError, HubWarning
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _stdout_to_stderr():
             commands = plugins.host().table("hub_commands")
         args = _parser(commands, arguments).parse_args(arguments)
-        code: int = commands[args.command].run(args)
+        code: int = args.command.run(args)
         if sys.stdout is not None:
             sys.stdout.flush()  # a reader that has gone is told here, not at the end of Python
         return code
@@ -73,24 +73,39 @@ def _stdout_to_stderr() -> Iterator[None]:
 def _parser(commands: dict[str, Command], arguments: Sequence[str]) -> ArgumentParser:
     parser = ArgumentParser(prog="hub", description="A hub of vision backbones, made of plugins.")
     parser.add_argument("--version", action="version", version=f"hub-core {_version()}")
-    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    word = next((a for a in arguments if not a.startswith("-")), None)
+    first, second = [*(a for a in arguments if not a.startswith("-")), "", ""][:2]
+    groups = {name.partition(" ")[0]: None for name in commands if " " in name}
+    asked = f"{first} {second}".strip() if first in groups else first
+    if first and asked not in commands and (second or first not in groups):
+        parser.error(_unknown(asked, commands))
+    top = parser.add_subparsers(required=True, metavar="COMMAND")
+    actions: dict[str, Any] = {}
     for name in sorted(commands):
-        command = commands[name]
-        subparser = subparsers.add_parser(name, help=command.help, description=command.help)
-        if name == word:  # what the others have for options is not asked, and cannot fail
-            command.add_arguments(subparser)
-    if word is not None and word not in commands:
-        parser.error(_unknown(word, commands))
+        group, _, action = name.partition(" ")
+        if action and group not in actions:
+            of_group = [n.partition(" ")[2] for n in sorted(commands) if n.startswith(f"{group} ")]
+            text = f"{', '.join(of_group)}"
+            inner = top.add_parser(group, help=text, description=f"hub {group}: {text}")
+            actions[group] = inner.add_subparsers(required=True, metavar="ACTION")
+        text = commands[name].help
+        subparser = (actions[group] if action else top).add_parser(
+            action or name, help=text, description=text
+        )
+        if name == asked:  # what the others have for options is not asked, and cannot fail
+            commands[name].add_arguments(subparser)
+            subparser.set_defaults(command=commands[name])
     return parser
 
 
-def _unknown(word: str, commands: dict[str, Command]) -> str:
+def _unknown(name: str, commands: dict[str, Command]) -> str:
+    host = plugins.host()
+    if clash := host.clash("hub_commands", name):
+        return f"the command {clash}"
     for plugin, entry in plugins.known().items():
-        if word in entry["commands"]:
-            return f"`hub {word}` is in {plugins.host().absence(plugin)}"
-    near = did_you_mean(word, commands)
-    return f"there is no command {word!r}{near} Commands: {', '.join(sorted(commands))}"
+        if name in entry["commands"]:
+            return f"`hub {name}` is in {host.absence(plugin)}"
+    near = did_you_mean(name, commands)
+    return f"there is no command {name!r}{near} Commands: {', '.join(sorted(commands))}"
 
 
 def _version() -> str:

@@ -139,7 +139,7 @@ class Host:
         self.manager.register(self.builtin, "hub")
         self.installed = frozenset(installed)
         self.plugins: dict[str, Plugin] = {}
-        self._offers: dict[str, list[dict[str, Any]]] = {hook: [] for hook in answers.TABLES}
+        self._offers: dict[str, list[tuple[str, dict[str, Any]]]] = {h: [] for h in answers.TABLES}
         loadings = [_Loading(entry, holder) for entry, holder in _with_holders(self.installed)]
         allowed, blocked = _environment({loading.name for loading in loadings})
         for loading in loadings:
@@ -163,15 +163,43 @@ class Host:
     def table(self, hook: str) -> dict[str, Any]:
         """Return what is offered by name through `hub_sources`, `hub_attributes` or `hub_commands`.
 
-        Core's own names stay; of several plugins the official one counts, or the first by name.
+        Core's own names stay, and those of official plugins; what two others claim is left out, see
+        `clash`.
         """
-        offers = reversed(self.offered(hook))
-        return {name: thing for offer in offers for name, thing in offer.items()}
+        return {
+            name: offers[0][1]
+            for name, offers in self._claims(hook).items()
+            if len(offers) == 1 or self._is_own(offers[0][0])
+        }
 
-    def offered(self, hook: str) -> list[dict[str, Any]]:
-        """Return what each offers through such a hook, by name: core, official plugins, others."""
+    def clash(self, hook: str, name: str) -> str:
+        """Return what to say of a name that several plugins claim; empty if none or one does."""
+        owners = [plugin for plugin, _ in self._claims(hook).get(name, ())]
+        if len(owners) < 2 or self._is_own(owners[0]):
+            return ""
+        return (
+            f"{name!r} is claimed by the plugins {' and '.join(owners)}: leave one out with "
+            f"HUB_PLUGINS=-{owners[-1]}, and tell their authors"
+        )
+
+    def claimants(self, hook: str) -> dict[str, list[str]]:
+        """Return each name that is offered through such a hook to the plugins that offer it."""
+        return {n: [plugin for plugin, _ in offers] for n, offers in self._claims(hook).items()}
+
+    def _claims(self, hook: str) -> dict[str, list[tuple[str, Any]]]:
+        """Return each name to who offers what by it: core, official plugins, others."""
         own = getattr(self.builtin, hook, None)
-        return [answers.as_table(hook, own() if own else {}), *self._offers[hook]]
+        claims: dict[str, list[tuple[str, Any]]] = {}
+        for plugin, table in [
+            ("core", answers.as_table(hook, own() if own else {})),
+            *self._offers[hook],
+        ]:
+            for name, thing in table.items():
+                claims.setdefault(name, []).append((plugin, thing))
+        return claims
+
+    def _is_own(self, plugin: str) -> bool:
+        return plugin == "core" or self.plugins[plugin].official
 
     def absence(self, name: str) -> str:
         """Return where what a plugin holds is, and why it is not here: "hub-vit, which ..."."""
@@ -267,7 +295,7 @@ class Host:
             _warn(plugin, error)
         else:
             for hook, table in loading.tables.items():
-                self._offers[hook].append(table)
+                self._offers[hook].append((plugin.name, table))
 
 
 def _load_entry(entry: Installed) -> Any:

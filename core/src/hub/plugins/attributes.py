@@ -22,6 +22,8 @@ def plugin_attribute(name: str) -> Any:
     offered = plugins.host().table("hub_attributes")
     if name in offered:
         return load_object(offered[name])
+    if clash := plugins.host().clash("hub_attributes", name):
+        raise AttributeError(f"of the names of hub, {clash}")
     for plugin, entry in plugins.known().items():
         if name in entry["attributes"]:
             raise AttributeError(f"hub.{name} is in {plugins.host().absence(plugin)}")

@@ -71,6 +71,8 @@ def open_source(scheme: str, reference: str, cache_dir: str | Path | None = None
     if not reference:
         raise ModelNameError(f"{scheme + ':'!r} names nothing behind its scheme")
     schemes = plugins.host().table("hub_sources")
+    if clash := plugins.host().clash("hub_sources", scheme):
+        raise WeightsError(f"{scheme}:{reference}: the scheme {clash}")
     if scheme not in schemes:
         raise WeightsError(
             f"{scheme}:{reference}: no plugin reads {scheme!r}{did_you_mean(scheme, schemes)} "

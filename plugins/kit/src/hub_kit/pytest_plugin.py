@@ -1,6 +1,6 @@
 """The conformance kit in an author's own suite, without a test file.
 
-python -m pytest -p hub.testing.pytest_plugin --hub acme
+python -m pytest -p hub_kit.pytest_plugin --hub acme
 
 Each check of each architecture is a test: `acme/acme_net::check_table`. `-k` selects.
 """
@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from hub.errors import HubError
-from hub.testing import ConformanceError, conformance
-from hub.testing.subject import Check
+
+from hub_kit import ConformanceError, conformance
+from hub_kit.subject import Check
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,7 +1,7 @@
 """Record what `hub info` shows of a plugin's networks without building them.
 
-python -m hub.testing.facts acme          # writes facts.json into the package of plugin acme
-python -m hub.testing.facts acme --check  # only says what differs
+python -m hub_kit.facts acme          # writes facts.json into the package of plugin acme
+python -m hub_kit.facts acme --check  # only says what differs
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import hub
+import torch
 from hub import plugins
 
 
@@ -56,9 +55,7 @@ def main() -> int:
         if not args.check:
             path.write_text(text)
     if args.check and not same:
-        print(
-            f"facts.json of {plugin} is not up to date: python -m hub.testing.facts {plugin.name}"
-        )
+        print(f"facts.json of {plugin} is not up to date: python -m hub_kit.facts {plugin.name}")
     return int(args.check and not same)
 
 

@@ -1,6 +1,6 @@
 """The conformance kit: hold a plugin's networks to what `hub.Backbone` promises.
 
-    from hub.testing import conformance
+    from hub_kit import conformance
 
     print(conformance.run("acme"))
 
@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 
 from hub import plugins, registry
 from hub.errors import PluginError, UnknownModelError
-from hub.testing import ConformanceError, structure, values
-from hub.testing.subject import Check, num_parameters, shared
+
+from hub_kit import ConformanceError, structure, values
+from hub_kit.subject import Check, num_parameters, shared
 
 #: Checks that need no values, in the order in which they run.
 CHEAP: tuple[Check, ...] = (

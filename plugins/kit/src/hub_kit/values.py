@@ -8,13 +8,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
 import hub
+import torch
 from hub.backbone import Backbone, freeze, group_parameters, unfreeze
 from hub.features import to_layout
-from hub.testing.subject import (
+from torch import Tensor, nn
+
+from hub_kit.subject import (
     create,
     expect,
     expect_close,
@@ -96,10 +96,17 @@ def check_intermediates_values(name: str) -> None:
     expect_close(final, model.forward_features(x), "final features and forward_features")
     for i, (row, level) in enumerate(zip(model.feature_info, maps, strict=True)):
         expect(row["module"] in outputs, f"{row['module']} did not run")
-        patches = model._split(outputs[row["module"]])[1]
+        patches = _split(model, outputs[row["module"]])[1]
         size = model.feature_size(x.shape[-2], x.shape[-1], i)
         own = to_layout(patches, model.layout, "NCHW", size)
         expect_close(level, own, f"level {i} and what {row['module']} gave")
+
+
+def _split(model: Backbone, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return prefix tokens and patches."""
+    if model.layout != "NLC":
+        return x[:0], x
+    return x[:, : model.num_prefix_tokens], x[:, model.num_prefix_tokens :]
 
 
 def _keeper(outputs: dict[str, Tensor], path: str) -> Any:
@@ -122,7 +129,7 @@ def check_layouts(name: str) -> None:
             expect_close(back, level, f"level {i} as {layout} and as NCHW")
     final, normed = model.forward_intermediates(x, 1, norm=True, return_prefix_tokens=True)
     level = normed[-1][0] if model.num_prefix_tokens else normed[-1]
-    prefix, patches = model._split(final)
+    prefix, patches = _split(model, final)
     size = (level.shape[-2], level.shape[-1])
     expect_close(level, to_layout(patches, model.layout, "NCHW", size), "last level with norm")
     if model.num_prefix_tokens:

@@ -42,7 +42,7 @@ def new_plugin(name: str, network: str | None = None, folder: str | Path | None 
     target = Path(folder or words["hub-acme"])
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise HubError(f"{target} exists and is not empty; give another folder with --to")
-    _render(files("hub") / "template", target, words)
+    _render(files("hub_kit") / "template", target, words)
     return target
 
 

@@ -6,9 +6,10 @@ import tomllib
 
 import hub
 import pytest
-from hub import plugins, scaffold
+from hub import plugins
 from hub.__main__ import main
 from hub.errors import HubError
+from hub_kit import scaffold
 
 
 @pytest.fixture(autouse=True)
@@ -108,10 +109,10 @@ def test_kit_finds_nothing_to_check(tmp_path, capsys):
 
 
 def test_kit_within_the_suite_of_an_author(tmp_path):
-    """`pytest -p hub.testing.pytest_plugin --hub NAME` needs no test file, and obeys -k."""
+    """`pytest -p hub_kit.pytest_plugin --hub NAME` needs no test file, and obeys -k."""
 
     def run(*options):
-        command = ["pytest", "-p", "hub.testing.pytest_plugin", "-p", "no:cacheprovider"]
+        command = ["pytest", "-p", "hub_kit.pytest_plugin", "-p", "no:cacheprovider"]
         done = subprocess.run(
             [sys.executable, "-m", *command, "--rootdir", ".", *options],
             cwd=tmp_path,

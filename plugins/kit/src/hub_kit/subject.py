@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
 import hub
+import torch
 from hub import registry
 from hub.backbone import Backbone
-from hub.testing import ConformanceError
+from torch import Tensor, nn
+
+from hub_kit import ConformanceError
 
 Check = Callable[[str], None]
 
@@ -129,7 +129,8 @@ def shared_features(name: str) -> Tensor:
 @functools.lru_cache(maxsize=1)
 def _shared_features(entrypoint: Callable[..., nn.Module], name: str) -> Tensor:
     model = _shared(entrypoint, name)
-    return model.forward_features(images(model))
+    features: Tensor = model.forward_features(images(model))
+    return features
 
 
 def perturbed(name: str, **kwargs: Any) -> Backbone:
@@ -215,7 +216,7 @@ def is_below(name: str, paths: set[str]) -> bool:
 
 def head_parameters(model: Backbone) -> list[str]:
     """Return the names of the parameters of the head."""
-    roots = model._head_roots()
+    roots = set(model.head_names)
     return [n for n, _ in model.named_parameters(remove_duplicate=False) if is_below(n, roots)]
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
 import torch
-
 from hub.features import LAYOUTS
-from hub.testing.subject import (
+
+from hub_kit.subject import (
     BATCH,
     arguments,
     expect,
@@ -171,7 +172,7 @@ def check_reset_classifier(name: str) -> None:
         wanted = (BATCH, num_classes or model.head_hidden_size)
         found = tuple(model.forward_head(features).shape)
         expect_equal(found, wanted, f"output after reset_classifier({num_classes})")
-        same = model.get_submodule(model.classifier_path)
+        same = attrgetter(str(model.classifier_path))(model)
         expect(model.get_classifier() is same, f"get_classifier() is not {model.classifier_path!r}")
     kept = {(p.device.type, p.dtype) for p in model.parameters()}
     expect_equal(kept, {("meta", torch.bfloat16)}, "devices and dtypes of parameters")
