@@ -1,11 +1,15 @@
-"""Core's own implementations of the hooks; they come through the same door as everybody's."""
+"""What core itself brings: its hooks, through the same door as everybody's, and its builder.
+
+It stands above all of core; the package `hub` hands it to the host, so that nothing below asks.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from hub.builder import create
+from hub.builder.create import build
+from hub.builder.entrypoint import entrypoint as entrypoint  # what `Architecture` asks for
 from hub.hookspecs import BuildRequest, Command, hookimpl
 
 if TYPE_CHECKING:
@@ -27,7 +31,7 @@ def hub_sources() -> Mapping[str, str]:
 @hookimpl(trylast=True)
 def hub_create_model(request: BuildRequest) -> nn.Module:
     """Build with the entry point of the architecture."""
-    return create.build(request)
+    return build(request)
 
 
 @hookimpl

@@ -10,8 +10,11 @@ from typing import Any
 from hub.errors import PluginError
 from hub.suggest import did_you_mean
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+# Mean and standard deviation per channel of images in [0, 1].
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+INCEPTION_MEAN, INCEPTION_STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 #: What a family can lack, and what that means; hub-kit holds it to both.
 CAPABILITIES = {
@@ -101,16 +104,62 @@ class Weights:
     notes: tuple[str, ...] | None = None
 
     @classmethod
+    def imagenet(
+        cls,
+        url: str = "",
+        *,
+        hub: str | None = "timm/",
+        size: int = 224,
+        test: int | None = None,
+        crop: float = 0.875,
+        test_crop: float | None = None,
+        license: str | None = "apache-2.0",
+        origin: str | None = None,
+        paper: str | None = None,
+        **fields: Any,
+    ) -> Weights:
+        """Return published weights for square images, as the tables of families write them.
+
+        Args:
+            url: address of the file; empty: it is only on the Hub.
+            hub: `hf_hub_id`; None: it is not on the Hub.
+            size: side of the images in training, pixels.
+            test: side in evaluation, where a larger one is better.
+            crop: `crop_pct`.
+            test_crop: `test_crop_pct`.
+            license: of the weights.
+            origin: `origin_url`.
+            paper: `paper_ids`.
+            **fields: other fields, by their own names.
+        """
+        return cls(
+            url=url,
+            hf_hub_id=hub,
+            input_size=(3, size, size),
+            test_input_size=(3, test, test) if test else None,
+            crop_pct=crop,
+            test_crop_pct=test_crop,
+            license=license,
+            origin_url=origin,
+            paper_ids=paper,
+            **fields,
+        )
+
+    @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Weights:
         """Return the weights that a dict (of a config.json, say) describes; other keys are left."""
-        names = {f.name for f in fields(cls)}
-        given = {k: _frozen(v) for k, v in data.items() if k in names}
+        given = {k: _frozen(v) for k, v in data.items() if k in _FIELDS}
         return cls(**{**given, "tag": given.get("tag") or ""})
 
     @classmethod
     def undeclared(cls, architecture: str) -> Weights:
         """Return what stands in for the weights of an architecture that declares none."""
         return _Undeclared(architecture=architecture)
+
+    @property
+    def stated(self) -> frozenset[str]:
+        """The fields that somebody stated: all, or, of undeclared weights, those of an overlay."""
+        return frozenset(_FIELDS)
 
     @property
     def is_declared(self) -> bool:
@@ -123,27 +172,24 @@ class Weights:
         Raises:
             TypeError: `Weights` has no such field.
         """
-        names = {f.name for f in fields(self)}
-        for key in overlay.keys() - names:
+        for key in overlay.keys() - set(_FIELDS):
             raise TypeError(
-                f"{key!r} is no field of hub.Weights{did_you_mean(key, names)} "
-                f"Fields: {', '.join(sorted(names))}"
+                f"{key!r} is no field of hub.Weights{did_you_mean(key, _FIELDS)} "
+                f"Fields: {', '.join(sorted(_FIELDS))}"
             )
-        return replace(self, **{k: _frozen(v) for k, v in overlay.items()})
+        changes = {k: _frozen(v) for k, v in overlay.items()}
+        if not self.is_declared:
+            changes["stated"] = self.stated | overlay.keys()
+        return replace(self, **changes)
 
     def wrong_types(self) -> list[str]:
         """Return what is wrong with the fields that others calculate with: "mean='x'", ..."""
-        numbers = {"input_size": int, "test_input_size": int, "mean": float, "std": float}
-        wrong = []
-        for name, kind in numbers.items():
-            value = getattr(self, name)
-            if value is not None and not _are_numbers(value, kind):
-                wrong.append(f"{name}={value!r}")
-        for name, kinds in _SCALARS.items():
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
-                wrong.append(f"{name}={value!r}")
-        return wrong
+        given = {name: getattr(self, name) for name in _TYPES}
+        return [
+            f"{name}={value!r}"
+            for name, value in given.items()
+            if value is not None and not _is_kind(value, _TYPES[name])
+        ]
 
     @property
     def has_weights(self) -> bool:
@@ -157,7 +203,7 @@ class Weights:
             remove_source: leave out where the weights come from.
             remove_null: leave out fields that are None, except those whose None means something.
         """
-        data = {f.name: getattr(self, f.name) for f in fields(self)}
+        data = {name: getattr(self, name) for name in _FIELDS}
         if remove_source:
             data = {k: v for k, v in data.items() if k not in _SOURCE_FIELDS}
         if remove_null:
@@ -172,21 +218,26 @@ class Weights:
         return replace(self, architecture=architecture, tag=tag, hf_hub_id=hub_id)
 
 
+_FIELDS = tuple(f.name for f in fields(Weights))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Undeclared(Weights):
-    """What nobody described: its fields are mere defaults."""
+    """What nobody described: its fields are mere defaults, but for those of an overlay."""
 
-    __slots__ = ()
-
-
-def _are_numbers(value: Any, kind: type) -> bool:
-    kinds = (int,) if kind is int else (int, float)
-    return isinstance(value, tuple) and all(isinstance(v, kinds) for v in value)
+    stated: frozenset[str] = frozenset()
 
 
-_SCALARS: dict[str, type | tuple[type, ...]] = {
+_NUMBER = (int, float)
+#: Fields that others calculate with, and what they can be; a list stands for a tuple of such.
+_TYPES: dict[str, Any] = {
+    "input_size": [int],
+    "test_input_size": [int],
+    "mean": [_NUMBER],
+    "std": [_NUMBER],
     "num_classes": int,
-    "crop_pct": (int, float),
-    "test_crop_pct": (int, float),
+    "crop_pct": _NUMBER,
+    "test_crop_pct": _NUMBER,
     "label_offset": int,
     "interpolation": str,
     "crop_mode": str,
@@ -196,6 +247,12 @@ _SCALARS: dict[str, type | tuple[type, ...]] = {
     "label_names": tuple,
     "license": str,
 }
+
+
+def _is_kind(value: Any, kind: Any) -> bool:
+    if isinstance(kind, list):
+        return isinstance(value, tuple) and all(isinstance(v, kind[0]) for v in value)
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def _frozen(value: Any) -> Any:

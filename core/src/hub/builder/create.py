@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from hub import plugins, registry
+from hub.builder.weights import resolve_weights
 from hub.errors import HubWarning, UnknownModelError, WeightsError
 from hub.family import Weights
 from hub.hookspecs import BuildRequest
@@ -128,31 +129,20 @@ def create_model(
     kwargs = {k: v for k, v in kwargs.items() if v is not None}
     scheme, reference = split_source(model_name)
     if scheme is not None:
-        model_name, weights, saved = _from_source(scheme, reference, pretrained, cache_dir)
-        pretrained_cfg = weights if pretrained_cfg is None else pretrained_cfg
+        model_name, found, saved = _from_source(scheme, reference, pretrained, cache_dir)
+        pretrained_cfg = found if pretrained_cfg is None else pretrained_cfg
         kwargs = {**saved, **kwargs}
     architecture, tag = registry.find(model_name)
-    if isinstance(pretrained_cfg, str):
-        tag, pretrained_cfg = pretrained_cfg, None
-    if pretrained_cfg is None:
-        pretrained_cfg = architecture.weights_for(tag)
-    elif isinstance(pretrained_cfg, Mapping):
-        pretrained_cfg = Weights.from_dict(pretrained_cfg)
-    for key, value in (
-        ("pretrained_cfg_overlay", pretrained_cfg_overlay),
-        ("cache_dir", cache_dir),
-        ("device", device),
-        ("dtype", dtype),
-    ):
-        if value is not None:
-            kwargs[key] = value
+    cfg = tag or None if pretrained_cfg is None else pretrained_cfg
+    weights = resolve_weights(architecture, cfg, pretrained_cfg_overlay)
+    options = dict(cache_dir=cache_dir, device=device, dtype=dtype)
     request = BuildRequest(
         architecture=architecture.name,
         plugin=architecture.plugin,
         entrypoint=architecture.entrypoint,
         pretrained=pretrained,
-        weights=pretrained_cfg,
-        kwargs=kwargs,
+        weights=weights if weights.stated else None,
+        kwargs=kwargs | {k: v for k, v in options.items() if v is not None},
     )
     model: nn.Module = plugins.host().hook.hub_create_model(request=request)
     if checkpoint_path:
@@ -229,9 +219,3 @@ def build(request: BuildRequest) -> nn.Module:
     model = check_network(built, f"what builds {request.plugin}/{request.architecture}")
     model._hub_name = f"{request.plugin}/{request.architecture}"  # type: ignore[assignment]
     return model
-
-
-def built_name(model: nn.Module) -> str | None:
-    """Return the full name "plugin/architecture" that a network was built by, if by one."""
-    name = getattr(model, "_hub_name", None)
-    return name if isinstance(name, str) else None

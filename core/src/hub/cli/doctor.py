@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import hub
 from hub import plugins, registry
 from hub.errors import HubError
 from hub.suggest import did_you_mean
 
 #: Seconds that loading a plugin may take before it is worth a note.
 SLOW = 0.2
+#: The folder of the package `hub`.
+HERE = Path(plugins.__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +92,7 @@ def _status(plugin: plugins.Plugin, full: bool) -> Iterator[Finding]:
 def _place(error: BaseException) -> str:
     """Return where in the code of a plugin an error arose; the way of hub to it is left out."""
     told = traceback.TracebackException.from_exception(error)
-    packages = (Path(hub.__file__).parent, Path(importlib.__file__).parent)
+    packages = (HERE, Path(importlib.__file__).parent)
     ours = ("<frozen", *(f"{package}{os.sep}" for package in packages))
     told.stack = traceback.StackSummary.from_list(
         frame for frame in told.stack if not frame.filename.startswith(ours)
@@ -120,11 +121,11 @@ def _requirements(plugin: plugins.Plugin) -> Iterator[Finding]:
                 + (f"which is {here} here" if here else "which is not installed"),
                 advice=f'pip install "{requirement.name}{requirement.specifier}"',
             )
-    if plugin.official and plugin.version != hub.__version__:
+    if plugin.official and plugin.version != (here := _version("hub-core")):
         yield Finding(
             kind="problem",
             plugin=plugin.name,
-            text=f"it is {plugin.version}, and hub-core is {hub.__version__}",
+            text=f"it is {plugin.version}, and hub-core is {here}",
             advice=f"pip install --upgrade hub-core {plugin.distribution}",
         )
 
@@ -187,10 +188,9 @@ def _name_clashes(plugin: plugins.Plugin) -> Iterator[Finding]:
 
 def _shadows() -> Iterator[Finding]:
     """Yield what else is called `hub` and may be imported, or written over, in its place."""
-    here = Path(hub.__file__).resolve().parent
     for folder in dict.fromkeys(["", *sys.path]):
         for path in (Path(folder) / "hub" / "__init__.py", Path(folder) / "hub.py"):
-            if path.is_file() and path.resolve().parent != here:
+            if path.is_file() and path.resolve().parent != HERE:
                 yield Finding(
                     kind="problem",
                     plugin="",

@@ -12,7 +12,7 @@ from hub.family import Weights
 BUILD_OPTIONS = {
     *("model_cls", "variant", "pretrained", "pretrained_strict", "pretrained_filter_fn"),
     *("pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"),
-    *("features_only", "out_indices", "feature_cls", "output_fmt", "device", "dtype"),
+    *("features_only", "out_indices", "feature_cls", "output_fmt", "norm", "device", "dtype"),
 }
 
 

@@ -22,7 +22,6 @@ from torch import Tensor, nn
 
 from hub import plugins, registry
 from hub.backbone import Backbone
-from hub.builder.create import built_name
 from hub.errors import HubError, WeightsError
 from hub.family import Weights
 from hub.pretrained.config import read_arguments, read_weights
@@ -219,7 +218,7 @@ def model_config(
     if label_names and len(label_names) != num_classes:
         raise HubError(f"{len(label_names)} label names for a classifier of {num_classes} classes")
     descriptions = label_descriptions or weights.label_descriptions
-    architecture, _ = registry.find(built_name(model) or str(weights.architecture))
+    architecture, _ = registry.find(registry.built_name(model) or str(weights.architecture))
     owner = plugins.host().plugins.get(architecture.plugin)
     config = {
         "architecture": architecture.name,
