@@ -75,9 +75,21 @@ def check_device(device: object) -> None:
         )
 
 
-def read_checkpoint(reference: str | Path, use_ema: bool = True) -> StateDict:
-    """Read a checkpoint as `load_state_dict`, under the names that it has."""
-    file = _local_file(reference)
+def read_checkpoint(
+    reference: str | Path,
+    use_ema: bool = True,
+    cache_dir: str | Path | None = None,
+    filename: str | None = None,
+) -> StateDict:
+    """Read a checkpoint as `load_state_dict`, under the names that it has.
+
+    Args:
+        reference: the file, or `scheme:reference` of a source.
+        use_ema: prefer averaged weights where the checkpoint has both.
+        cache_dir: where a source keeps what it fetches.
+        filename: of a source that has several; default: the usual names.
+    """
+    file = _local_file(reference, cache_dir, filename)
     path = Path(file)
     with default_device("cpu"):
         content = _reader(path)(path, isinstance(file, StableFile))
@@ -90,14 +102,14 @@ def read_checkpoint(reference: str | Path, use_ema: bool = True) -> StateDict:
     return checked(state, path)
 
 
-def _local_file(reference: str | Path) -> str:
+def _local_file(reference: str | Path, cache_dir: str | Path | None, filename: str | None) -> str:
     """Return the file that a path or `scheme:reference` means, fetched if need be."""
     path = Path(reference)
     if path.is_file():
         return reference if isinstance(reference, str) else str(reference)
     scheme, rest = split_source(str(reference))
     if scheme is not None:
-        return fetch_weights(open_source(scheme, rest))
+        return fetch_weights(open_source(scheme, rest, cache_dir), filename)
     if path.is_dir():
         raise WeightsError(f"{path} is a folder: write local-dir:{path}")
     raise WeightsError(f"there is no file {str(path)!r} to load weights from")

@@ -121,11 +121,15 @@ def load_checkpoint(
     """
     check_device(device)
     model = _unwrapped(model)
-    classes = getattr(model, "num_classes", 0)  # those of the file: nothing is adapted here
     file = checkpoint_path if isinstance(checkpoint_path, str) else str(checkpoint_path)
+    described = Weights(  # as the network is: nothing is adapted here
+        file=file,
+        num_classes=getattr(model, "num_classes", 0),
+        input_size=(getattr(model, "in_chans", 3), 224, 224),
+    )
     return load_weights(
         model,
-        Weights(file=file, num_classes=classes),
+        described,
         use_ema=use_ema,
         filter_fn=filter_fn or _converter(model),
         strict=strict,
@@ -232,15 +236,9 @@ def _find(weights: Weights, cache_dir: str | Path | None, use_ema: bool) -> Stat
         return checked(weights.state_dict, "state_dict")
     if weights.file:
         return read_checkpoint(weights.file, use_ema)
-    from hub.pretrained import sources
-
-    if weights.hf_hub_id:
-        repository = sources.HubRepository(weights.hf_hub_id, cache_dir=cache_dir)
-        return read_checkpoint(sources.fetch_weights(repository, weights.hf_hub_filename))
-    if weights.url:
-        return read_checkpoint(
-            sources.StableFile(sources.download(weights.url, cache_dir=cache_dir))
-        )
+    place = f"hf-hub:{weights.hf_hub_id}" if weights.hf_hub_id else weights.url
+    if place:
+        return read_checkpoint(place, use_ema, cache_dir, weights.hf_hub_filename)
     name = f"{weights.architecture}{'.' if weights.tag else ''}{weights.tag or ''}"
     raise WeightsError(
         f"{name} has no weights: hub.list_pretrained('{weights.architecture}*') lists those there "
