@@ -250,6 +250,60 @@ def test_layers_behind_the_pool_run_once_and_fall_with_the_head(x):
     assert not [n for n, _ in model.named_parameters() if not n.startswith("stages")]
 
 
+def test_what_stands_before_a_head_object_falls_with_it(x):
+    class Hidden(WithHead):
+        head_modules = ("hidden", "head")
+
+        def __init__(self, num_classes=5, global_pool="avg"):
+            super().__init__(num_classes, global_pool=global_pool)
+            self.hidden = nn.Conv2d(8, 8, 1)
+
+    model = built(Hidden)
+    close(model(x), model.head(model.hidden(model.forward_features(x))))
+    model.prune_intermediate_layers([1])
+    assert not [n for n, _ in model.named_parameters() if not n.startswith("stages")]
+    model.reset_classifier(3)
+    assert model(x).shape == (2, 3)
+
+
+def test_pool_that_has_weights_is_taken_away_by_build_head(x):
+    class Attentive(Tokens):
+        classifier_path, pools = "head", ("map", "avg", "")
+        head_modules = ("attn_pool", "global_pool", "head")
+
+        def __init__(self, num_classes=5, global_pool="map"):
+            super().__init__(num_classes, global_pool=global_pool)
+            self.attn_pool = nn.Linear(6, 6) if global_pool == "map" else None
+
+        def build_head(self, num_classes, global_pool):
+            if global_pool != "map":
+                self.pools, self.attn_pool = ("avg", ""), None
+            super().build_head(num_classes, global_pool)
+
+        def forward_pool(self, x):
+            return x[:, 0] if self.global_pool == "map" else x.mean(1)
+
+    model = built(Attentive)
+    model.prune_intermediate_layers([0])
+    assert not [n for n, _ in model.named_parameters() if n.startswith("attn_pool")]
+    model.reset_classifier(7)
+    assert (model.pool_name, model(x).shape) == ("avg", (2, 7))
+    with pytest.raises(ValueError, match="'map': it can be 'avg', ''"):
+        model.reset_classifier(7, "map")
+
+
+def test_no_pool_is_refused_where_it_is_not_legal(x):
+    class Pooled(Widened):
+        pools = ("avg", "max")
+
+    model = built(Pooled)
+    with pytest.raises(ValueError, match="'': it can be 'avg', 'max' in this Pooled"):
+        model.reset_classifier(0, "")
+    model.prune_intermediate_layers([0])  # takes the pool away, legal or not
+    model.reset_classifier(0)
+    assert model(x).shape == (2, 4, 16, 24)
+
+
 @pytest.mark.parametrize("kind", [Stages, WithHead])
 def test_dropout_is_once(kind, x):
     model = built(kind, drop_rate=0.5).train()
@@ -365,6 +419,15 @@ def test_isotropic_network_that_is_cut_keeps_what_fits_every_level(x):
     close(model(x), whole.norm(whole.run_levels(x, [0])[0][0]))
 
 
+def test_stopped_early_features_are_the_level_and_its_norm(x):
+    model = built(Tokens)
+    level = model.run_levels(x, [1])[0][0]
+    close(model.forward_intermediates(x, [1], stop_early=True)[0], model.norm(level))
+    model = built(MapsThenTokens)  # whose class token joins after the last level only
+    level = model.run_levels(x, [0])[0][0]
+    close(model.forward_intermediates(x, [0], stop_early=True)[0], level)
+
+
 def test_cut_network_takes_a_classifier_where_it_can(x):
     for kind in (Stages, WithHead, Tokens):
         model = built(kind)
@@ -376,6 +439,23 @@ def test_cut_network_takes_a_classifier_where_it_can(x):
         model.prune_intermediate_layers([0])
         with pytest.raises(ValueError, match=f"this {kind.__name__} was cut"):
             model.reset_classifier(3)
+
+
+def test_norms_of_rows_stay_for_the_levels_that_are_asked_for(x):
+    class Normed(Stages):
+        def __init__(self, num_classes=5):
+            super().__init__(num_classes)
+            self.norms = nn.ModuleList(nn.GroupNorm(1, w) for w in (4, 6, 8))
+            for i, row in enumerate(self.feature_info):
+                row["norm"] = f"norms.{i}"
+
+    whole = built(Normed)
+    wanted = whole.forward_intermediates(x, [0, 1], norm=True, intermediates_only=True)
+    features = copy.deepcopy(whole).as_features([1], norm=True)
+    close(features(x)[0], wanted[1])
+    assert {n[:7] for n, _ in features.named_parameters() if "norms" in n} == {"norms.1"}
+    bare = copy.deepcopy(whole).as_features([0, 1])
+    assert not [n for n, _ in bare.named_parameters() if "norms" in n]
 
 
 def test_prefix_tokens_come_with_their_maps(x):
@@ -477,6 +557,9 @@ def test_first_convolutions_see_the_image():
         first_conv = ("stages.1.0.0",)
 
     assert Stated().first_conv == ("stages.1.0.0",)
+    model = Stages()
+    model.first_conv = ()
+    assert model.first_conv == ()
 
 
 def test_sizes_that_do_not_work_are_refused():

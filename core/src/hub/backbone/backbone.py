@@ -154,14 +154,13 @@ class Backbone(Stated, Generic[Out]):
         found, x = self._collect(levels, end, wanted)
         if end < len(self.feature_info) and not self._is_isotropic:
             return found, x
-        if not self._has_final:
+        if not self._has_final or end < self._num_levels:  # what follows the last level is not due
             has_norm = self._has_norm and self.feature_info[end - 1]["norm"]
             return found, self.forward_norm(x, end - 1) if has_norm else x
-        if end == self._num_levels:  # a loop over blocks ends with those that a cut has left
-            try:
-                next(levels)
-            except StopIteration as stop:
-                x = x if stop.value is None else stop.value
+        try:  # a loop over blocks ends with those that a cut has left
+            next(levels)
+        except StopIteration as stop:
+            x = x if stop.value is None else stop.value
         return found, self.forward_final(x)
 
     def _levels(self, x: Any, kwargs: Mapping[str, Any]) -> Iterator[Any]:
@@ -310,7 +309,7 @@ class Backbone(Stated, Generic[Out]):
         each = list(x) if isinstance(x, tuple | list) else [x]
         if len(each) > 1 and not is_pooled:
             return x  # branches of several sizes, which nothing has pooled, have no mean
-        if is_pooled:
+        if is_pooled and self.layout != "NLC":  # maps of one pixel; a pool may leave tokens
             each = [y.flatten(1) for y in each]
         if self.training and self._drop_rate and not self._dropouts:
             each = [F.dropout(y, self._drop_rate) for y in each]
@@ -346,7 +345,7 @@ class Backbone(Stated, Generic[Out]):
         pool = self.pool_name if global_pool is None else global_pool
         if num_classes and not pool and global_pool is None:
             pool = self._own_pool_name()
-        self._check_head(num_classes, pool if num_classes or global_pool else None)
+        self._check_head(num_classes, None if global_pool is None and not num_classes else pool)
         first = next(self.parameters())
         self.num_classes, self._has_head = num_classes, True
         head = self._head_object
@@ -354,7 +353,7 @@ class Backbone(Stated, Generic[Out]):
             self.build_head(num_classes, pool)
         else:
             head.reset(num_classes, pool)
-            self.head_hidden_size = head.num_features
+            self.global_pool, self.head_hidden_size = pool, head.num_features
         for name in self.head_names:
             module = self._modules.get(name)
             if module is not None:
@@ -455,16 +454,19 @@ class Backbone(Stated, Generic[Out]):
         wanted, rows = self._check_levels(indices), self.feature_info
         last, tokens = wanted[-1], "num_prefix_tokens"
         misfit = not self._is_isotropic and last + 1 < len(rows)
+        no_head = prune_head or misfit or rows[last][tokens] != rows[-1][tokens]
         norms = {row["norm"] for row in rows} - {None}
+        # Without a head nothing but the maps needs norms.
+        needed = {rows[i]["norm"] for i in wanted} - {None} if no_head else norms
         keep = {*norms, *self.final_modules, *self.head_names}
-        # What lies within a stage goes with it.
-        drop_levels(self, rows, last, {k for k in keep if "." not in k} if misfit else keep)
+        if misfit:  # what lies within a stage goes with it
+            keep = {path for path in keep if "." not in path or path in needed}
+        drop_levels(self, rows, last, keep)
         self._num_levels = last + 1
-        if prune_norm or misfit:
-            self._has_norm = False
-            for path in norms:
-                drop(self, path)
-        if prune_head or misfit or rows[last][tokens] != rows[-1][tokens]:
+        for path in norms if prune_norm else norms - needed:
+            drop(self, path)
+        self._has_norm = not prune_norm and bool(needed)
+        if no_head:
             self._drop_head(rows[last])
         return wanted
 
@@ -479,14 +481,13 @@ class Backbone(Stated, Generic[Out]):
         head = self._head_object
         if head is not None:
             head.strip(self.num_features)
-            return
+            self.global_pool = ""
+        else:
+            self.build_head(0, "")
         for name in self._head_order:
-            if name not in self._roots and not isinstance(getattr(self, name), nn.Dropout):
+            kept = name in (*self._roots, "global_pool")
+            if not kept and not isinstance(getattr(self, name), nn.Dropout):
                 drop(self, name)
-        for path in self._paths:
-            drop(self, path)
-        self._modules.pop("global_pool", None)
-        self.global_pool = ""
 
     @final
     def as_features(

@@ -75,7 +75,15 @@ def pool_by_name(x: Tensor, name: str, layout: str, num_prefix_tokens: int) -> T
         name: "token" (the first), "avg", "max" or "avgmax" (of the patches).
         layout: "NCHW", "NHWC" or "NLC".
         num_prefix_tokens: how many tokens in front are no patches.
+
+    Raises:
+        ValueError: there is no such pool.
     """
+    if name not in POOLS:
+        raise ValueError(
+            f"global_pool={name!r}: it can be {', '.join(map(repr, POOLS))}; a network computes a "
+            "pool of its own in forward_pool"
+        )
     if name == "token":
         return x[:, 0]
     axes = {"NCHW": (2, 3), "NHWC": (1, 2), "NLC": (1,)}[layout]

@@ -28,8 +28,8 @@ class Stated(nn.Module):
     #: or "NLC" with `num_prefix_tokens` in front.
     layout: str = "NCHW"
     num_prefix_tokens: int = 0
-    #: Path of the norm after the last level. `norm=True` applies it: where all levels have one
-    #: width, stride and layout (an isotropic network) to each, else to the last.
+    #: Path of the norm after the last level; it keeps the width. `norm=True` applies it: where all
+    #: levels have one width, stride and layout (an isotropic network) to each, else to the last.
     final_norm: str | None = None
     #: Paths of other modules after the last level, and of bare parameters that they need;
     #: `norm=True` never applies them, and they fall with the head.
@@ -77,6 +77,7 @@ class Stated(nn.Module):
         self.num_classes, self.in_chans = num_classes, in_chans
         self.global_pool = self._own_pool = global_pool
         self._drop_rate = drop_rate
+        self._first_conv: tuple[str, ...] | None = None
         self.grad_checkpointing = self.distilled_training = False
         self._num_levels = 0  # how many are left; all once the network is completed
         self._has_norm = self._has_final = self._has_head = True
@@ -112,9 +113,9 @@ class Stated(nn.Module):
         return attrgetter(self.feature_info[index]["norm"])(self)(x)
 
     def forward_pool(self, x: Any) -> Any:
-        """Reduce features to (B, num_features); a tuple gives each of several classifiers its own.
+        """Reduce features to (B, num_features), (B, num_features, 1, 1), or to tokens.
 
-        It is not called with a pool of "".
+        A tuple gives each of several classifiers its own. It is not called with a pool of "".
         """
         if isinstance(self.global_pool, nn.Module):
             return self.global_pool(x)
@@ -142,7 +143,7 @@ class Stated(nn.Module):
 
         Args:
             num_classes: outputs; 0 for an identity.
-            global_pool: name of the pool.
+            global_pool: name of the pool; "", be it legal or not, where a cut takes the head.
         """
         self._set_widths()
         self._modules.pop("global_pool", None)
@@ -169,10 +170,15 @@ class Stated(nn.Module):
     def first_conv(self) -> tuple[str, ...]:
         """Paths of the layers that see the image, which other channels change; may be empty.
 
-        An attribute takes its place where it is not the first convolution of the network and those
-        of the same stem.
+        Set where it is not the first convolution of the network and those of the same stem.
         """
+        if self._first_conv is not None:
+            return self._first_conv
         return tuple(layers_of_image(self, self.in_chans))
+
+    @first_conv.setter
+    def first_conv(self, paths: tuple[str, ...]) -> None:
+        self._first_conv = paths
 
     def feature_size(self, height: int, width: int, index: int) -> tuple[int, int]:
         """Return (height, width) of a level of tokens for an image; a map's is read off the map."""

@@ -135,10 +135,10 @@ def _push_arguments(parser: ArgumentParser) -> None:
 
 
 def _push(args: Namespace) -> int:
-    from hub.pretrained.saving import push_folder
+    from hub.pretrained.saving import push_to_hub
 
     print(
-        push_folder(
+        push_to_hub(
             args.folder,
             args.repository,
             private=args.private,

@@ -87,35 +87,22 @@ def save_pretrained(
 @contextlib.contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
     """Make a folder inside another while no other process does; remove it in the end."""
-    with _turn(folder):
-        scratch = folder / ".saving"
+    scratch = folder / ".saving"
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(ImportError, OSError):  # a system or a file system without locks
+            import fcntl
+
+            handle = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_EX)
         shutil.rmtree(scratch, ignore_errors=True)  # of a save that was killed
         scratch.mkdir()
-        try:
-            yield scratch
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _turn(folder: Path) -> Iterator[None]:
-    """Wait until no other process is inside this; where the system has no locks, don't."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+        stack.callback(shutil.rmtree, scratch, ignore_errors=True)
+        yield scratch
 
 
 def push_to_hub(
-    model: nn.Module,
+    model: nn.Module | str | Path,
     repo_id: str,
     *,
     token: str | None = None,
@@ -126,73 +113,57 @@ def push_to_hub(
 ) -> str:
     """Save a network into a repository on the Hugging Face Hub, made if it is not there.
 
+    Only configuration, weights and card are uploaded; a card that the repository has is kept.
+
     Args:
-        model: the network.
+        model: the network, or a folder that `save_pretrained` wrote.
         repo_id: "org/name".
         token: access token; default: the one that `hf auth login` stored, or `HF_TOKEN`.
         private: make a new repository private.
         revision: branch to commit to.
         commit_message: first line of the commit.
-        **options: labels and preprocessing, see `save_pretrained`.
+        **options: of a network, labels and preprocessing, see `save_pretrained`.
 
     Returns:
         Address of the commit.
 
     Raises:
         HubError: as `save_pretrained`, or the Hub refused.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        save_pretrained(model, folder, **options)
-        return push_folder(
-            folder,
-            repo_id,
-            token=token,
-            private=private,
-            revision=revision,
-            commit_message=commit_message,
-        )
-
-
-def push_folder(
-    folder: str | Path,
-    repo_id: str,
-    *,
-    token: str | None = None,
-    private: bool = False,
-    revision: str | None = None,
-    commit_message: str = "Add model",
-) -> str:
-    """Upload a folder that `save_pretrained` wrote; arguments and errors as for `push_to_hub`.
-
-    Only configuration, weights and card are uploaded; a card that the repository has is kept.
+        TypeError: options that are not of a folder.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    source = LocalFolder(str(folder))
-    source.config()
-    weights = source.weights()
-    shards = read_index(weights).values() if weights.name.endswith(INDEX_SUFFIX) else ()
-    files = [weights.name, *sorted(set(shards)), CONFIG, CARD]
-    load_state_dict(weights)  # nothing damaged leaves the house
-    api = HfApi(token=token, library_name="hub")
-    try:
-        api.create_repo(repo_id, private=private, exist_ok=True)
-        if api.file_exists(repo_id, CARD, revision=revision):
-            files.remove(CARD)
-        commit = api.upload_folder(
-            repo_id=repo_id,
-            folder_path=folder,
-            allow_patterns=files,
-            revision=revision,
-            commit_message=commit_message,
-        )
-    except (HfHubHTTPError, HFValidationError, OSError) as e:
-        reason = str(e).strip().splitlines()[0]
-        raise HubError(
-            f"hf-hub:{repo_id} could not be written: {reason}. Check the name, that you may write "
-            "there, and your token (`hf auth login` or HF_TOKEN)"
-        ) from e
+    with tempfile.TemporaryDirectory() as temporary:
+        if isinstance(model, nn.Module):
+            save_pretrained(model, temporary, **options)
+            model = temporary
+        elif options:
+            raise TypeError(f"{', '.join(options)}: stated when a folder is saved, not when pushed")
+        source = LocalFolder(str(model))
+        source.config()
+        weights = source.weights()
+        shards = read_index(weights).values() if weights.name.endswith(INDEX_SUFFIX) else ()
+        files = [weights.name, *sorted(set(shards)), CONFIG, CARD]
+        load_state_dict(weights)  # nothing damaged leaves the house
+        api = HfApi(token=token, library_name="hub")
+        try:
+            api.create_repo(repo_id, private=private, exist_ok=True)
+            if api.file_exists(repo_id, CARD, revision=revision):
+                files.remove(CARD)
+            commit = api.upload_folder(
+                repo_id=repo_id,
+                folder_path=model,
+                allow_patterns=files,
+                revision=revision,
+                commit_message=commit_message,
+            )
+        except (HfHubHTTPError, HFValidationError, OSError) as e:
+            reason = str(e).strip().splitlines()[0]
+            raise HubError(
+                f"hf-hub:{repo_id} could not be written: {reason}. Check the name, that you may "
+                "write there, and your token (`hf auth login` or HF_TOKEN)"
+            ) from e
     return str(commit.commit_url)
 
 
@@ -267,23 +238,15 @@ def _described(model: nn.Module) -> Weights:
 def _fitted(model: nn.Module, weights: Weights, num_classes: int) -> dict[str, Any]:
     """Return the fields of the weights as they are for this network's channels and classes."""
     in_chans = getattr(model, "in_chans", weights.input_size[0])
-    fitted = weights.with_fields(
-        {
-            "num_classes": num_classes,
-            "input_size": [in_chans, *weights.input_size[1:]],
-            "mean": _per_channel(weights.mean, in_chans),
-            "std": _per_channel(weights.std, in_chans),
-        }
-    )
+    size = [in_chans, *weights.input_size[1:]]
+    fields: dict[str, Any] = {"num_classes": num_classes, "input_size": size}
+    for name in ("mean", "std"):  # per channel; where there are others, what they have in common
+        values = getattr(weights, name)
+        other = len(values) != in_chans
+        fields[name] = [sum(values) / len(values)] * in_chans if other else list(values)
+    fitted = weights.with_fields(fields)
     skip = {"architecture", "label_names", "label_descriptions"}
     return {k: v for k, v in fitted.to_dict(remove_source=True).items() if k not in skip}
-
-
-def _per_channel(values: Sequence[float], channels: int) -> list[float]:
-    """Return one value per channel; their mean where the channels are others."""
-    if len(values) == channels:
-        return list(values)
-    return [sum(values) / len(values)] * channels
 
 
 def _arguments(
@@ -383,45 +346,43 @@ _LICENCES = {
     *("apple-ascl", "apple-amlr", "gemma", "unknown", "other"),
 }
 
+_CARD = """\
+---
+library_name: hub
+tags: [image-classification, hub]{licence}
+---
+# {architecture}
 
-def _licence_lines(licence: str | None) -> list[str]:
-    if not licence:
-        return []
-    if licence in _LICENCES:
-        return [f"license: {licence}"]
-    return ["license: other", f"license_name: {licence}"]
+A {architecture} for hub, saved by `hub.save_pretrained`.
+
+```python
+import hub
+
+model = hub.create_model("local-dir:THIS_FOLDER", pretrained=True)  # or hf_hub:ORG/NAME
+```
+
+* input: {size}, mean {mean}, std {std}
+* classes: {num_classes}{more}
+"""
 
 
 def _card(config: Mapping[str, Any]) -> str:
     """Return a model card with what the configuration knows."""
-    name = config["architecture"]
-    cfg = config["pretrained_cfg"]
-    size = " x ".join(map(str, cfg["input_size"]))
-    lines = [
-        "---",
-        "library_name: hub",
-        "tags: [image-classification, hub]",
-        *_licence_lines(cfg.get("license")),
-        "---",
-        f"# {name}",
-        "",
-        f"A {name} for hub, saved by `hub.save_pretrained`.",
-        "",
-        "```python",
-        "import hub",
-        "",
-        'model = hub.create_model("local-dir:THIS_FOLDER", pretrained=True)  # or hf_hub:ORG/NAME',
-        "```",
-        "",
-        f"* input: {size}, mean {tuple(cfg['mean'])}, std {tuple(cfg['std'])}",
-        f"* classes: {config['num_classes']}",
-    ]
-    if config.get("label_names"):
-        lines.append(
-            f"* labels: {', '.join(config['label_names'][:20])}"
-            + (", ..." if len(config["label_names"]) > 20 else "")
-        )
-    if "plugin" in config:
-        plugin = config["plugin"]
-        lines.append(f"* plugin: {plugin['distribution']} {plugin['version']}")
-    return "\n".join(lines) + "\n"
+    cfg, more = config["pretrained_cfg"], ""
+    licence = cfg.get("license") or ""
+    if licence:
+        named = licence not in _LICENCES
+        licence = f"\nlicense: other\nlicense_name: {licence}" if named else f"\nlicense: {licence}"
+    if labels := config.get("label_names"):
+        more += f"\n* labels: {', '.join(labels[:20])}{', ...' if len(labels) > 20 else ''}"
+    if plugin := config.get("plugin"):
+        more += f"\n* plugin: {plugin['distribution']} {plugin['version']}"
+    return _CARD.format(
+        licence=licence,
+        architecture=config["architecture"],
+        size=" x ".join(map(str, cfg["input_size"])),
+        mean=tuple(cfg["mean"]),
+        std=tuple(cfg["std"]),
+        num_classes=config["num_classes"],
+        more=more,
+    )
