@@ -43,7 +43,7 @@ from hub.family import (
     Weights,
 )
 from hub.hookspecs import BuildRequest, Command, Source, hookimpl, hookspec
-from hub.names import get_arch_name, safe_model_name, split_model_name_tag
+from hub.names import get_arch_name, natural_key, safe_model_name, split_model_name_tag
 from hub.registry.compat import DefaultCfg, generate_default_cfgs
 from hub.registry.listing import (
     get_arch_pretrained_cfgs,
@@ -59,6 +59,7 @@ from hub.registry.listing import (
     model_entrypoint,
 )
 from hub.registry.local import parse_model_name, refresh, register_model
+from hub.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from hub_data.preprocessing import preprocessing as preprocessing  # and all of known.json
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
         FeatureListNet,
     )
     from hub.builder.build import build_model_with_cfg
+    from hub.cli.table import table
     from hub.features import FeatureInfo
     from hub.pretrained.loading import (
         adapt_input_conv,
@@ -99,6 +101,7 @@ _LAZY = {
         "backbone": "Backbone BlockSequence Head freeze group_parameters unfreeze",
         "backbone.wrappers": "FeatureDictNet FeatureGetterNet FeatureGraphNet FeatureHookNet "
         "FeatureListNet",
+        "cli.table": "table",
         "builder.build": "build_model_with_cfg",
         "features": "FeatureInfo",
         "pretrained.loading": "adapt_input_conv clean_state_dict load_checkpoint load_pretrained "
@@ -116,13 +119,13 @@ __all__ = [
     "FeatureInfo", "FeatureListNet", "Head", "HubDeprecationWarning", "HubError", "HubWarning",
     "MissingPluginError", "ModelNameError", "PluginError", "PretrainedCfg", "Source",
     "UnknownModelError", "Weights", "WeightsError", "adapt_input_conv", "build_model_with_cfg",
-    "clean_state_dict", "create_model", "freeze", "generate_default_cfgs", "get_arch_name",
-    "get_arch_pretrained_cfgs", "get_deprecated_models", "get_pretrained_cfg",
+    "clean_state_dict", "create_model", "did_you_mean", "freeze", "generate_default_cfgs",
+    "get_arch_name", "get_arch_pretrained_cfgs", "get_deprecated_models", "get_pretrained_cfg",
     "get_pretrained_cfg_value", "group_parameters", "hookimpl", "hookspec", "is_model",
     "is_model_in_modules", "is_model_pretrained", "list_models", "list_modules", "list_pretrained",
-    "load_checkpoint", "load_pretrained", "load_state_dict", "model_entrypoint",
+    "load_checkpoint", "load_pretrained", "load_state_dict", "model_entrypoint", "natural_key",
     "parse_model_name", "push_to_hub", "refresh", "register_model", "resolve_pretrained_cfg",
-    "safe_model_name", "save_pretrained", "split_model_name_tag", "unfreeze",
+    "safe_model_name", "save_pretrained", "split_model_name_tag", "table", "unfreeze",
 ]
 # fmt: on
 
