@@ -136,6 +136,14 @@ hub.create_model("hf_hub:org/cats", pretrained=True)
     assert done.returncode == 0, done.stderr
 
 
+def test_labels_are_no_option_of_a_folder(tmp_path):
+    import hub
+
+    hub.save_pretrained(hub.create_model("test_resnet"), tmp_path)
+    with pytest.raises(TypeError, match="label_names: stated when a folder is saved"):
+        hub.push_to_hub(tmp_path, "org/cats", label_names=["cat"])
+
+
 def test_card_of_the_repository_is_kept(server, tmp_path):
     server.publish("org/cats", {"README.md": b"written by a person", "notes.txt": b"x"})
     done = run(PUSH_AND_LOAD, server, tmp_path)

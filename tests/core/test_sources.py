@@ -715,6 +715,24 @@ def test_timeout_that_is_no_number_is_refused(server, tmp_path, monkeypatch):
         download(_url(server, "/w/name.pth"), cache_dir=tmp_path)
 
 
+def test_address_is_fetched_through_the_session_of_huggingface_hub(server, tmp_path):
+    code = """
+import sys
+import huggingface_hub as hf
+from hub.pretrained.sources import download
+client, seen = type(hf.get_session()), []
+hf.set_client_factory(lambda: client(event_hooks={"request": [seen.append]}))
+download(sys.argv[1], cache_dir=sys.argv[2])
+print(*(request.url for request in seen))
+"""
+    url = _url(server, "/w/name.pth")
+    command = [sys.executable, "-c", code, url, str(tmp_path)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"NO_PROXY": "*"}
+    )
+    assert done.stdout.split() == [url], done.stderr
+
+
 def test_two_at_once_fetch_it_once(server, tmp_path):
     url = _url(server, "/w/name.pth")
     processes = [_start(server, HF_HUB_DISABLE_PROGRESS_BARS="0") for _ in range(2)]

@@ -335,7 +335,7 @@ def _timeouts() -> tuple[float, float]:
 
 @contextlib.contextmanager
 def _answer(
-    url: str, headers: Mapping[str, str] = {}, expected: Sequence[int] = ()
+    url: str, headers: Mapping[str, str] | None = None, expected: Sequence[int] = ()
 ) -> Iterator[Any]:
     """Return the answer to a GET request, its body unread.
 
@@ -351,7 +351,7 @@ def _answer(
     request = session.build_request(
         "GET",
         url,
-        headers={"User-Agent": "hub", "Accept-Encoding": "identity", **headers},
+        headers={"User-Agent": "hub", "Accept-Encoding": "identity", **(headers or {})},
         timeout=(connect, read, read, connect),
     )
     with contextlib.ExitStack() as stack:

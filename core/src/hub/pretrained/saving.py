@@ -70,14 +70,13 @@ def save_pretrained(
         label_descriptions=label_descriptions,
         preprocessing=preprocessing,
     )
-    tensors = _tensors(model)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with _scratch(folder) as scratch:
         text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
         (scratch / CONFIG).write_text(text, encoding="utf-8")
         (scratch / CARD).write_text(_card(config), encoding="utf-8")
-        _write_weights(tensors, scratch / WEIGHTS)
+        _write_weights(model, scratch / WEIGHTS)
         shutil.copymode(scratch / CONFIG, scratch / WEIGHTS)  # not for the owner alone
         for name in (WEIGHTS, CONFIG, CARD):
             if name != CARD or not (folder / CARD).exists():  # a card is written by people
@@ -232,6 +231,8 @@ def _described(model: nn.Module) -> Weights:
             "this network was fused for inference, and its architecture has other parameters: save "
             "the one it was made from, and fuse it again after loading"
         )
+    if empty := [name for name, tensor in model.state_dict().items() if tensor.is_meta]:
+        raise WeightsError(f"{empty[0]} is on the meta device and has no values to save")
     return Weights.from_dict(described)
 
 
@@ -314,26 +315,18 @@ def _as_data(key: str, value: Any) -> Any:
     return value
 
 
-def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Return what is to be written: of a parameter that has several names the first."""
-    tensors: dict[str, Tensor] = {}
-    seen: set[int] = set()
-    for name, tensor in model.state_dict(keep_vars=True).items():
-        if tensor.is_meta:
-            raise WeightsError(f"{name} is on the meta device and has no values to save")
-        if id(tensor) not in seen:
-            tensors[name] = tensor.detach()
-        seen.add(id(tensor))
-    return tensors
-
-
-def _write_weights(tensors: Mapping[str, Tensor], path: Path) -> None:
+def _write_weights(model: nn.Module, path: Path) -> None:
+    """Write the tensors of a network; of one that has several names the first."""
     from safetensors.torch import save_file
 
+    tensors = model.state_dict(keep_vars=True)
+    first = {id(tensor): name for name, tensor in reversed(tensors.items())}
     held: set[int] = set()
     plain: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        copy = tensor.cpu().contiguous()
+        if first[id(tensor)] != name:
+            continue
+        copy = tensor.detach().cpu().contiguous()
         memory = copy.untyped_storage().data_ptr()
         plain[name] = copy.clone() if memory in held else copy  # safetensors takes no views
         held.add(memory)
