@@ -151,7 +151,7 @@ class ResNet(Backbone):
         self.num_features = width
         self.build_head(num_classes, global_pool)
         self.zero_init_last = zero_init_last
-        self.init_weights()
+        self._init(zero_init_last)
 
     def _build_stem(
         self,
@@ -196,18 +196,14 @@ class ResNet(Backbone):
             mode: there is this scheme alone.
             zero_init_last: start every residual at zero; None: as the network was built.
         """
-        if mode:
-            raise ValueError(f"weight_init={mode!r}: a ResNet has one scheme, ''")
-        if zero_init_last is None:
-            zero_init_last = self.zero_init_last
-        module: Any
+        super().init_weights(mode)
+        self._init(self.zero_init_last if zero_init_last is None else zero_init_last)
+
+    def _init(self, zero_init_last: bool) -> None:
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            elif hasattr(module, "reset_parameters"):
-                module.reset_parameters()
-        for module in self.modules():
-            if zero_init_last and isinstance(module, BasicBlock | Bottleneck):
+            elif zero_init_last and isinstance(module, BasicBlock | Bottleneck):
                 module.zero_init_last()
 
     def forward_levels(self, x: Tensor) -> Iterator[Tensor]:

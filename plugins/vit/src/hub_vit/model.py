@@ -88,7 +88,7 @@ class VisionTransformer(Backbone):
     final_norm = "norm"
     layout = "NLC"
     default_indices = 3
-    no_decay = ("pos_embed", "cls_token", "reg_token", "dist_token")
+    no_decay = ("pos_embed", "cls_token", "reg_token")
 
     global_pool: str
     img_size: tuple[int, int]
@@ -197,7 +197,7 @@ class VisionTransformer(Backbone):
             for i in range(depth)
         )
         self.build_head(num_classes, global_pool)
-        self.init_weights(weight_init)
+        self._init(weight_init)
 
     def _build_tokens(self, pos_embed: str) -> None:
         """Set the prefix tokens and the position embedding; names of absent ones are None."""
@@ -223,6 +223,10 @@ class VisionTransformer(Backbone):
 
     def init_weights(self, mode: str = "") -> None:
         """Initialise tokens as ViT does, layers by a scheme of `hub_vit.init`."""
+        super().init_weights()
+        self._init(mode)
+
+    def _init(self, mode: str) -> None:
         if self.pos_embed is not None:
             nn.init.trunc_normal_(self.pos_embed, std=0.02)
         for token in (self.cls_token, self.reg_token):
