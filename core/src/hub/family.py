@@ -31,77 +31,42 @@ class Weights:
     """One set of weights: where it is, how its images were prepared, what it predicts, its licence.
 
     Field names and defaults are those of timm's `PretrainedCfg`, which is an alias of this class.
-
-    Args:
-        url: address of the original checkpoint.
-        file: path of a checkpoint on this machine; goes before every other source.
-        state_dict: tensors in memory; goes before `file`.
-        hf_hub_id: repository on the Hugging Face Hub. An id that ends in "/" is completed
-            with "arch.tag".
-        hf_hub_filename: file in that repository, if it is not one of the usual names.
-        source: set by hub when weights were resolved ("hf-hub", "local-dir", ...).
-        architecture: the architecture; filled in from the table's key.
-        tag: the weight tag; filled in from the table's key.
-        custom_load: the file is not a state dict and needs the family's converter.
-        input_size: (channels, height, width) in training.
-        test_input_size: the same for evaluation, where a larger one is better.
-        min_input_size: smallest (channels, height, width) that works.
-        fixed_input_size: the network takes no other size unless built for it.
-        interpolation: resize filter: bilinear, bicubic, ...
-        crop_pct: share of the resized image that the evaluation crop keeps.
-        test_crop_pct: the same for `test_input_size`.
-        crop_mode: center, squash or border.
-        mean: mean per channel of images in [0, 1].
-        std: standard deviation per channel of images in [0, 1].
-        num_classes: width of the classifier; 0 for none.
-        label_offset: leading outputs to drop when the class counts differ by it.
-        label_names: names of the classes, in order.
-        label_descriptions: class name to description.
-        pool_size: (height, width) of the map before pooling at `input_size`.
-        test_pool_size: the same at `test_input_size`.
-        first_conv: path of the convolution(s) that see the image.
-        classifier: path of the classifier layer(s).
-        license: SPDX-like id of the licence of the weights.
-        description: a sentence for people.
-        origin_url: where the weights were published first.
-        paper_name: title of the paper.
-        paper_ids: "arXiv:..." id or ids.
-        notes: anything else worth showing.
+    Sizes are (channels, height, width) in pixels.
     """
 
-    url: str | None = None
-    file: str | None = None
-    state_dict: Mapping[str, Any] | None = None
-    hf_hub_id: str | None = None
-    hf_hub_filename: str | None = None
-    source: str | None = None
-    architecture: str | None = None
-    tag: str | None = None
-    custom_load: bool | str = False
-    input_size: tuple[int, int, int] = (3, 224, 224)
-    test_input_size: tuple[int, int, int] | None = None
-    min_input_size: tuple[int, int, int] | None = None
-    fixed_input_size: bool = False
-    interpolation: str = "bicubic"
-    crop_pct: float = 0.875
-    test_crop_pct: float | None = None
-    crop_mode: str = "center"
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
-    num_classes: int = 1000
-    label_offset: int | None = None
-    label_names: tuple[str, ...] | None = None
-    label_descriptions: Mapping[str, str] | None = None
-    pool_size: tuple[int, ...] | None = None
-    test_pool_size: tuple[int, ...] | None = None
-    first_conv: str | tuple[str, ...] | None = None
-    classifier: str | tuple[str, ...] | None = None
-    license: str | None = None
-    description: str | None = None
-    origin_url: str | None = None
-    paper_name: str | None = None
-    paper_ids: str | tuple[str, ...] | None = None
-    notes: tuple[str, ...] | None = None
+    url: str | None = None  # address of the original checkpoint
+    file: str | None = None  # path of a checkpoint on this machine; goes before every other source
+    state_dict: Mapping[str, Any] | None = None  # tensors in memory; goes before `file`
+    hf_hub_id: str | None = None  # repository on the Hub; "org/" is completed with "arch.tag"
+    hf_hub_filename: str | None = None  # file in it, if it is not one of the usual names
+    source: str | None = None  # set by hub when weights were resolved ("hf-hub", "local-dir", ...)
+    architecture: str | None = None  # the architecture; filled in from the table's key
+    tag: str | None = None  # the weight tag; filled in from the table's key
+    custom_load: bool | str = False  # the file is not a state dict and needs the family's converter
+    input_size: tuple[int, int, int] = (3, 224, 224)  # in training
+    test_input_size: tuple[int, int, int] | None = None  # in evaluation, where larger is better
+    min_input_size: tuple[int, int, int] | None = None  # the smallest that works
+    fixed_input_size: bool = False  # the network takes no other size unless built for it
+    interpolation: str = "bicubic"  # resize filter: bilinear, bicubic, ...
+    crop_pct: float = 0.875  # share of the resized image that the evaluation crop keeps
+    test_crop_pct: float | None = None  # the same for `test_input_size`
+    crop_mode: str = "center"  # center, squash or border
+    mean: tuple[float, ...] = IMAGENET_MEAN  # mean per channel of images in [0, 1]
+    std: tuple[float, ...] = IMAGENET_STD  # standard deviation per channel of images in [0, 1]
+    num_classes: int = 1000  # width of the classifier; 0 for none
+    label_offset: int | None = None  # leading outputs to drop when the class counts differ by it
+    label_names: tuple[str, ...] | None = None  # names of the classes, in order
+    label_descriptions: Mapping[str, str] | None = None  # class name to description
+    pool_size: tuple[int, ...] | None = None  # (height, width) of the last map at `input_size`
+    test_pool_size: tuple[int, ...] | None = None  # the same at `test_input_size`
+    first_conv: str | tuple[str, ...] | None = None  # path of the convolution(s) that see the image
+    classifier: str | tuple[str, ...] | None = None  # path of the classifier layer(s)
+    license: str | None = None  # SPDX-like id of the licence of the weights
+    description: str | None = None  # a sentence for people
+    origin_url: str | None = None  # where the weights were published first
+    paper_name: str | None = None  # title of the paper
+    paper_ids: str | tuple[str, ...] | None = None  # "arXiv:..." id or ids
+    notes: tuple[str, ...] | None = None  # anything else worth showing
 
     @classmethod
     def imagenet(
@@ -120,17 +85,9 @@ class Weights:
     ) -> Weights:
         """Return published weights for square images, as the tables of families write them.
 
-        Args:
-            url: address of the file; empty: it is only on the Hub.
-            hub: `hf_hub_id`; None: it is not on the Hub.
-            size: side of the images in training, pixels.
-            test: side in evaluation, where a larger one is better.
-            crop: `crop_pct`.
-            test_crop: `test_crop_pct`.
-            license: of the weights.
-            origin: `origin_url`.
-            paper: `paper_ids`.
-            **fields: other fields, by their own names.
+        Short words stand for `hf_hub_id`, the sides in pixels of `input_size` and
+        `test_input_size`, `crop_pct`, `test_crop_pct`, `origin_url` and `paper_ids`; other fields
+        go by their own names. An empty address means: only on the Hub.
         """
         return cls(
             url=url,
