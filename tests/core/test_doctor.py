@@ -4,8 +4,8 @@ import json
 
 import hub
 import pytest
-from hub import doctor
 from hub.__main__ import main
+from hub.cli import doctor
 from hub.errors import HubError
 
 COMMAND = """

@@ -289,7 +289,7 @@ def test_what_a_plugin_offers_is_asked_once_and_cannot_fail_later(install):
         calls.append(1)
         if len(calls) > 1:
             raise RuntimeError("asked again")
-        return {"shelf": "hub.sources:LocalFolder"}
+        return {"shelf": "hub.pretrained.sources:LocalFolder"}
     """
     install("acme", code)
     hub.refresh()

@@ -8,6 +8,13 @@ from typing import Any
 from hub.errors import WeightsError
 from hub.family import Weights
 
+#: Keywords of a build that are not a network's; a downloaded configuration must not set them.
+BUILD_OPTIONS = {
+    *("model_cls", "variant", "pretrained", "pretrained_strict", "pretrained_filter_fn"),
+    *("pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"),
+    *("features_only", "out_indices", "feature_cls", "output_fmt", "norm", "device", "dtype"),
+}
+
 
 def read_weights(config: Mapping[str, Any], what: str) -> Weights:
     """Return the weights that a config.json describes, but for any place it says they are at.
@@ -30,8 +37,6 @@ def read_weights(config: Mapping[str, Any], what: str) -> Weights:
 
 def read_arguments(config: Mapping[str, Any], what: str) -> dict[str, Any]:
     """Return the constructor keywords of a config.json; nothing that steers the building itself."""
-    from hub.builder import BUILD_OPTIONS
-
     given = config.get("model_args") or {}
     if not isinstance(given, Mapping):
         raise WeightsError(f"{what}: model_args in its config.json is no object")

@@ -22,14 +22,13 @@ from torch import Tensor, nn
 
 from hub import plugins, registry
 from hub.backbone import Backbone
-from hub.config import read_arguments, read_weights
-from hub.create import built_name
-from hub.describing import differences, same
 from hub.errors import HubError, WeightsError
 from hub.family import Weights
-from hub.loading import load_state_dict
-from hub.noinit import DeferredInit
-from hub.sources import INDEX_SUFFIX, LocalFolder, read_index
+from hub.pretrained.config import read_arguments, read_weights
+from hub.pretrained.describing import differences, same
+from hub.pretrained.loading import load_state_dict
+from hub.pretrained.noinit import DeferredInit
+from hub.pretrained.sources import INDEX_SUFFIX, LocalFolder, read_index
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
@@ -71,14 +70,13 @@ def save_pretrained(
         label_descriptions=label_descriptions,
         preprocessing=preprocessing,
     )
-    tensors = _tensors(model)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with _scratch(folder) as scratch:
         text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
         (scratch / CONFIG).write_text(text, encoding="utf-8")
         (scratch / CARD).write_text(_card(config), encoding="utf-8")
-        _write_weights(tensors, scratch / WEIGHTS)
+        _write_weights(model, scratch / WEIGHTS)
         shutil.copymode(scratch / CONFIG, scratch / WEIGHTS)  # not for the owner alone
         for name in (WEIGHTS, CONFIG, CARD):
             if name != CARD or not (folder / CARD).exists():  # a card is written by people
@@ -88,35 +86,22 @@ def save_pretrained(
 @contextlib.contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
     """Make a folder inside another while no other process does; remove it in the end."""
-    with _turn(folder):
-        scratch = folder / ".saving"
+    scratch = folder / ".saving"
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(ImportError, OSError):  # a system or a file system without locks
+            import fcntl
+
+            handle = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_EX)
         shutil.rmtree(scratch, ignore_errors=True)  # of a save that was killed
         scratch.mkdir()
-        try:
-            yield scratch
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _turn(folder: Path) -> Iterator[None]:
-    """Wait until no other process is inside this; where the system has no locks, don't."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+        stack.callback(shutil.rmtree, scratch, ignore_errors=True)
+        yield scratch
 
 
 def push_to_hub(
-    model: nn.Module,
+    model: nn.Module | str | Path,
     repo_id: str,
     *,
     token: str | None = None,
@@ -127,73 +112,57 @@ def push_to_hub(
 ) -> str:
     """Save a network into a repository on the Hugging Face Hub, made if it is not there.
 
+    Only configuration, weights and card are uploaded; a card that the repository has is kept.
+
     Args:
-        model: the network.
+        model: the network, or a folder that `save_pretrained` wrote.
         repo_id: "org/name".
         token: access token; default: the one that `hf auth login` stored, or `HF_TOKEN`.
         private: make a new repository private.
         revision: branch to commit to.
         commit_message: first line of the commit.
-        **options: labels and preprocessing, see `save_pretrained`.
+        **options: of a network, labels and preprocessing, see `save_pretrained`.
 
     Returns:
         Address of the commit.
 
     Raises:
         HubError: as `save_pretrained`, or the Hub refused.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        save_pretrained(model, folder, **options)
-        return push_folder(
-            folder,
-            repo_id,
-            token=token,
-            private=private,
-            revision=revision,
-            commit_message=commit_message,
-        )
-
-
-def push_folder(
-    folder: str | Path,
-    repo_id: str,
-    *,
-    token: str | None = None,
-    private: bool = False,
-    revision: str | None = None,
-    commit_message: str = "Add model",
-) -> str:
-    """Upload a folder that `save_pretrained` wrote; arguments and errors as for `push_to_hub`.
-
-    Only configuration, weights and card are uploaded; a card that the repository has is kept.
+        TypeError: options that are not of a folder.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    source = LocalFolder(str(folder))
-    source.config()
-    weights = source.weights()
-    shards = read_index(weights).values() if weights.name.endswith(INDEX_SUFFIX) else ()
-    files = [weights.name, *sorted(set(shards)), CONFIG, CARD]
-    load_state_dict(weights)  # nothing damaged leaves the house
-    api = HfApi(token=token, library_name="hub")
-    try:
-        api.create_repo(repo_id, private=private, exist_ok=True)
-        if api.file_exists(repo_id, CARD, revision=revision):
-            files.remove(CARD)
-        commit = api.upload_folder(
-            repo_id=repo_id,
-            folder_path=folder,
-            allow_patterns=files,
-            revision=revision,
-            commit_message=commit_message,
-        )
-    except (HfHubHTTPError, HFValidationError, OSError) as e:
-        reason = str(e).strip().splitlines()[0]
-        raise HubError(
-            f"hf-hub:{repo_id} could not be written: {reason}. Check the name, that you may write "
-            "there, and your token (`hf auth login` or HF_TOKEN)"
-        ) from e
+    with tempfile.TemporaryDirectory() as temporary:
+        if isinstance(model, nn.Module):
+            save_pretrained(model, temporary, **options)
+            model = temporary
+        elif options:
+            raise TypeError(f"{', '.join(options)}: stated when a folder is saved, not when pushed")
+        source = LocalFolder(str(model))
+        source.config()
+        weights = source.weights()
+        shards = read_index(weights).values() if weights.name.endswith(INDEX_SUFFIX) else ()
+        files = [weights.name, *sorted(set(shards)), CONFIG, CARD]
+        load_state_dict(weights)  # nothing damaged leaves the house
+        api = HfApi(token=token, library_name="hub")
+        try:
+            api.create_repo(repo_id, private=private, exist_ok=True)
+            if api.file_exists(repo_id, CARD, revision=revision):
+                files.remove(CARD)
+            commit = api.upload_folder(
+                repo_id=repo_id,
+                folder_path=model,
+                allow_patterns=files,
+                revision=revision,
+                commit_message=commit_message,
+            )
+        except (HfHubHTTPError, HFValidationError, OSError) as e:
+            reason = str(e).strip().splitlines()[0]
+            raise HubError(
+                f"hf-hub:{repo_id} could not be written: {reason}. Check the name, that you may "
+                "write there, and your token (`hf auth login` or HF_TOKEN)"
+            ) from e
     return str(commit.commit_url)
 
 
@@ -219,7 +188,7 @@ def model_config(
     if label_names and len(label_names) != num_classes:
         raise HubError(f"{len(label_names)} label names for a classifier of {num_classes} classes")
     descriptions = label_descriptions or weights.label_descriptions
-    architecture, _ = registry.find(built_name(model) or str(weights.architecture))
+    architecture, _ = registry.find(registry.built_name(model) or str(weights.architecture))
     owner = plugins.host().plugins.get(architecture.plugin)
     config = {
         "architecture": architecture.name,
@@ -262,29 +231,23 @@ def _described(model: nn.Module) -> Weights:
             "this network was fused for inference, and its architecture has other parameters: save "
             "the one it was made from, and fuse it again after loading"
         )
+    if empty := [name for name, tensor in model.state_dict().items() if tensor.is_meta]:
+        raise WeightsError(f"{empty[0]} is on the meta device and has no values to save")
     return Weights.from_dict(described)
 
 
 def _fitted(model: nn.Module, weights: Weights, num_classes: int) -> dict[str, Any]:
     """Return the fields of the weights as they are for this network's channels and classes."""
     in_chans = getattr(model, "in_chans", weights.input_size[0])
-    fitted = weights.with_fields(
-        {
-            "num_classes": num_classes,
-            "input_size": [in_chans, *weights.input_size[1:]],
-            "mean": _per_channel(weights.mean, in_chans),
-            "std": _per_channel(weights.std, in_chans),
-        }
-    )
+    size = [in_chans, *weights.input_size[1:]]
+    fields: dict[str, Any] = {"num_classes": num_classes, "input_size": size}
+    for name in ("mean", "std"):  # per channel; where there are others, what they have in common
+        values = getattr(weights, name)
+        other = len(values) != in_chans
+        fields[name] = [sum(values) / len(values)] * in_chans if other else list(values)
+    fitted = weights.with_fields(fields)
     skip = {"architecture", "label_names", "label_descriptions"}
     return {k: v for k, v in fitted.to_dict(remove_source=True).items() if k not in skip}
-
-
-def _per_channel(values: Sequence[float], channels: int) -> list[float]:
-    """Return one value per channel; their mean where the channels are others."""
-    if len(values) == channels:
-        return list(values)
-    return [sum(values) / len(values)] * channels
 
 
 def _arguments(
@@ -352,26 +315,18 @@ def _as_data(key: str, value: Any) -> Any:
     return value
 
 
-def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Return what is to be written: of a parameter that has several names the first."""
-    tensors: dict[str, Tensor] = {}
-    seen: set[int] = set()
-    for name, tensor in model.state_dict(keep_vars=True).items():
-        if tensor.is_meta:
-            raise WeightsError(f"{name} is on the meta device and has no values to save")
-        if id(tensor) not in seen:
-            tensors[name] = tensor.detach()
-        seen.add(id(tensor))
-    return tensors
-
-
-def _write_weights(tensors: Mapping[str, Tensor], path: Path) -> None:
+def _write_weights(model: nn.Module, path: Path) -> None:
+    """Write the tensors of a network; of one that has several names the first."""
     from safetensors.torch import save_file
 
+    tensors = model.state_dict(keep_vars=True)
+    first = {id(tensor): name for name, tensor in reversed(tensors.items())}
     held: set[int] = set()
     plain: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        copy = tensor.cpu().contiguous()
+        if first[id(tensor)] != name:
+            continue
+        copy = tensor.detach().cpu().contiguous()
         memory = copy.untyped_storage().data_ptr()
         plain[name] = copy.clone() if memory in held else copy  # safetensors takes no views
         held.add(memory)
@@ -384,45 +339,43 @@ _LICENCES = {
     *("apple-ascl", "apple-amlr", "gemma", "unknown", "other"),
 }
 
+_CARD = """\
+---
+library_name: hub
+tags: [image-classification, hub]{licence}
+---
+# {architecture}
 
-def _licence_lines(licence: str | None) -> list[str]:
-    if not licence:
-        return []
-    if licence in _LICENCES:
-        return [f"license: {licence}"]
-    return ["license: other", f"license_name: {licence}"]
+A {architecture} for hub, saved by `hub.save_pretrained`.
+
+```python
+import hub
+
+model = hub.create_model("local-dir:THIS_FOLDER", pretrained=True)  # or hf_hub:ORG/NAME
+```
+
+* input: {size}, mean {mean}, std {std}
+* classes: {num_classes}{more}
+"""
 
 
 def _card(config: Mapping[str, Any]) -> str:
     """Return a model card with what the configuration knows."""
-    name = config["architecture"]
-    cfg = config["pretrained_cfg"]
-    size = " x ".join(map(str, cfg["input_size"]))
-    lines = [
-        "---",
-        "library_name: hub",
-        "tags: [image-classification, hub]",
-        *_licence_lines(cfg.get("license")),
-        "---",
-        f"# {name}",
-        "",
-        f"A {name} for hub, saved by `hub.save_pretrained`.",
-        "",
-        "```python",
-        "import hub",
-        "",
-        'model = hub.create_model("local-dir:THIS_FOLDER", pretrained=True)  # or hf_hub:ORG/NAME',
-        "```",
-        "",
-        f"* input: {size}, mean {tuple(cfg['mean'])}, std {tuple(cfg['std'])}",
-        f"* classes: {config['num_classes']}",
-    ]
-    if config.get("label_names"):
-        lines.append(
-            f"* labels: {', '.join(config['label_names'][:20])}"
-            + (", ..." if len(config["label_names"]) > 20 else "")
-        )
-    if "plugin" in config:
-        plugin = config["plugin"]
-        lines.append(f"* plugin: {plugin['distribution']} {plugin['version']}")
-    return "\n".join(lines) + "\n"
+    cfg, more = config["pretrained_cfg"], ""
+    licence = cfg.get("license") or ""
+    if licence:
+        named = licence not in _LICENCES
+        licence = f"\nlicense: other\nlicense_name: {licence}" if named else f"\nlicense: {licence}"
+    if labels := config.get("label_names"):
+        more += f"\n* labels: {', '.join(labels[:20])}{', ...' if len(labels) > 20 else ''}"
+    if plugin := config.get("plugin"):
+        more += f"\n* plugin: {plugin['distribution']} {plugin['version']}"
+    return _CARD.format(
+        licence=licence,
+        architecture=config["architecture"],
+        size=" x ".join(map(str, cfg["input_size"])),
+        mean=tuple(cfg["mean"]),
+        std=tuple(cfg["std"]),
+        num_classes=config["num_classes"],
+        more=more,
+    )

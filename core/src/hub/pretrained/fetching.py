@@ -1,30 +1,30 @@
-"""Fetch a file by its address: resumed, checked, and in its place only once it is whole."""
+"""Fetch a file by its address: resumed, checked, and in its place only once it is whole.
+
+Requests go through the session of huggingface_hub, and so through its proxies and certificates.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import http.client
 import os
 import re
-import sys
 import time
-import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError, URLError
 from urllib.parse import quote, unquote, urlsplit
 
-from hub.contents import HEAD, not_the_file
 from hub.errors import WeightsError
+from hub.pretrained.contents import HEAD, not_the_file
 
 # The digits of the sha256 that end a name, as torch.hub writes them; eight that are a date are not.
 _DIGITS = re.compile(r"-(?!20\d\d[01]\d[0-3]\d\.)([0-9a-f]{8,64})\.[^-]+$")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _CONNECT_TIMEOUT, _READ_TIMEOUT = 10.0, 30.0  # seconds
 _PAUSES = (0.5, 2.0)  # seconds before an answer that broke off is asked for again
-_CHUNK = 1 << 17  # bytes; what a kill may lose
+_MOST_REDIRECTS = 10
 
 
 @dataclass(frozen=True)
@@ -129,22 +129,17 @@ def fetch_config(address: Address, most: int) -> bytes | None:
             bytes.
     """
     check_online(address.url)
-    try:
-        with _open(address.url, {}) as response:
-            if response.headers.get_content_type() == "text/html":  # a page for whatever is asked
-                return None
-            content: bytes = response.read(most + 1)
-            short = len(content) <= most and response.length
-    except _Refused as e:
-        if e.status in (401, 403, 404, 410):  # S3 says 403 of what is not there
+    content = b""
+    hidden = (401, 403, 404, 410)  # S3 says 403 of what is not there
+    with _answer(address.url, expected=hidden) as response:
+        if response.status_code in hidden or _is_page(response):  # a page for whatever is asked
             return None
-        raise
-    except (OSError, http.client.HTTPException) as e:
-        raise WeightsError(f"{shown(address.url)} broke off: {e}. Run it again") from e
-    if short:
-        raise WeightsError(f"{shown(address.url)} broke off, {short} bytes are missing. Try again")
-    if len(content) > most:
-        raise WeightsError(f"{shown(address.url)} is larger than {most >> 20} MB: no configuration")
+        for chunk in _chunks(response, address.url):
+            content += chunk
+            if len(content) > most:
+                raise WeightsError(
+                    f"{shown(address.url)} is larger than {most >> 20} MB: no configuration"
+                )
     return content
 
 
@@ -190,25 +185,12 @@ def shown(url: str) -> str:
 
 
 def _root(cache_dir: str | Path | None) -> Path:
-    if cache_dir is not None:
-        return Path(cache_dir)
-    if "torch.hub" in sys.modules:  # torch.hub.set_dir() may have been called
-        return Path(sys.modules["torch.hub"].get_dir()) / "checkpoints"
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    home = os.environ.get("TORCH_HOME") or f"{cache}/torch"
-    return Path(home).expanduser() / "hub" / "checkpoints"
+    import torch.hub
+
+    return Path(cache_dir or Path(torch.hub.get_dir()) / "checkpoints")
 
 
 # --- one transfer -------------------------------------------------------------------------------
-
-
-class _Refused(WeightsError):
-    """The server answered with an error."""
-
-    def __init__(self, message: str, status: int = 0, size: str | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.size = size  # "bytes */<size>", where a range lay behind the end
 
 
 class _BrokenOff(WeightsError):
@@ -229,10 +211,9 @@ def _fetch(address: Address, path: Path) -> None:
         file.seek(0)
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if not found.startswith(address.sha256):
-        part.unlink()
-        raise WeightsError(
-            f"{shown(address.url)} has the sha256 {found}, not {address.sha256}: it was changed or "
-            "damaged and is deleted. Try again; if it stays so, do not use it"
+        reason = (
+            f"has the sha256 {found}, not {address.sha256}: it was changed or damaged and is "
+            "deleted. Try again; if it stays so, do not use it"
         )
     if reason:
         part.unlink()
@@ -245,26 +226,21 @@ def _receive(address: Address, path: Path) -> Path:
     part, etag = _left_over(path)
     have = part.stat().st_size if part else 0
     headers = {"Range": f"bytes={have}-", "If-Range": etag} if have else {}
-    try:
-        response = _open(address.url, headers)
-    except _Refused as e:
-        if part is None or e.status != 416:
-            raise
-        if e.size == f"bytes */{have}":  # a kill came between the last byte and the end
-            return part
-        part.unlink()
-        raise _BrokenOff(f"{e}. What was there is deleted. Run it again") from e
-    with response:
+    with _answer(address.url, headers, expected=(416,) if have else ()) as response:
+        if part and response.status_code == 416:
+            if response.headers.get("Content-Range") == f"bytes */{have}":
+                return part  # a kill came between the last byte and the end
+            part.unlink()
+            raise _BrokenOff(f"{shown(address.url)}: what was there is deleted. Run it again")
         _check_answer(response, address)
-        if response.status != 206:
+        if response.status_code != 206:
             have = 0
-        elif not (response.headers["Content-Range"] or "").startswith(f"bytes {have}-"):
+        elif not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
             raise WeightsError(f"{shown(address.url)}: the server sent another part than asked for")
-        if not have:
+        if part is None or not have:
             if part:
                 part.unlink()
-            part = _new_part(path, response.headers["ETag"])
-        assert part is not None  # only what is there is asked to be continued
+            part = _new_part(path, response.headers.get("ETag"))
         try:
             _write(response, part, have, address)
         except BaseException:
@@ -275,23 +251,33 @@ def _receive(address: Address, path: Path) -> Path:
 
 
 def _check_answer(response: Any, address: Address) -> None:
-    if response.headers.get_content_type() == "text/html":
+    if _is_page(response):
         raise WeightsError(
             f"{shown(address.url)} is a web page, not a file with weights: copy the address of "
             "the file itself"
         )
-    if response.length is None and not response.chunked and not address.sha256:
+    chunked = "chunked" in response.headers.get("Transfer-Encoding", "")
+    if _length(response) is None and not chunked and not address.sha256:
         raise WeightsError(
             f"{shown(address.url)}: the server does not tell the size, so that a broken download "
             "would go unnoticed. Append #sha256=<64 hex digits>"
         )
 
 
+def _is_page(response: Any) -> bool:
+    return bool(response.headers.get("Content-Type", "").startswith("text/html"))
+
+
+def _length(response: Any) -> int | None:
+    length = response.headers.get("Content-Length")
+    return None if length is None else int(length)
+
+
 def _write(response: Any, part: Path, have: int, address: Address) -> None:
-    """Write an answer to a file, from `have` on; checks that it is all of it."""
+    """Write an answer to a file, from `have` on."""
     from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
 
-    length = response.length
+    length = _length(response)
     total = None if length is None else have + length
     bar = tqdm(  # type: ignore[no-untyped-call]
         total=total, initial=have, unit="B", unit_scale=True, desc=address.name, name="hub.download"
@@ -299,26 +285,11 @@ def _write(response: Any, part: Path, have: int, address: Address) -> None:
     # Not appended to: whatever happens, a byte lands where it belongs.
     with part.open("r+b" if have else "wb") as file, bar:
         file.seek(have)
-        for chunk in _chunks(response, address):
+        for chunk in _chunks(response, address.url, have):
             file.write(chunk)
             bar.update(len(chunk))
         file.flush()
         os.fsync(file.fileno())
-        done = file.tell()
-    if total is not None and done != total:
-        raise _BrokenOff(
-            f"{shown(address.url)} broke off after {done} of {total} bytes. Run it again"
-        )
-
-
-def _chunks(response: Any, address: Address) -> Iterator[bytes]:
-    try:
-        while chunk := response.read(_CHUNK):
-            yield chunk
-    except TimeoutError as e:
-        raise WeightsError(_silent(address.url, _timeouts()[1])) from e
-    except (OSError, http.client.HTTPException) as e:
-        raise _BrokenOff(f"{shown(address.url)} broke off: {e}. Run it again") from e
 
 
 # A file to be continued carries the server's ETag in its name, so that both change as one.
@@ -362,87 +333,95 @@ def _timeouts() -> tuple[float, float]:
     return float(value), float(value)
 
 
-class _HTTPConnection(http.client.HTTPConnection):
-    def connect(self) -> None:
-        super().connect()
-        self.sock.settimeout(_timeouts()[1])
-
-
-class _HTTPSConnection(http.client.HTTPSConnection):
-    def connect(self) -> None:
-        super().connect()
-        self.sock.settimeout(_timeouts()[1])
-
-
-class _HTTPHandler(urllib.request.HTTPHandler):
-    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(_HTTPConnection, req)
-
-
-class _HTTPSHandler(urllib.request.HTTPSHandler):
-    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(_HTTPSConnection, req)
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(
-        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
-    ) -> urllib.request.Request | None:
-        try:
-            check_transport(newurl)
-            if req.type == "https" and not newurl.startswith("https:"):
-                raise WeightsError(f"{shown(newurl)} is away from https")
-        except WeightsError as e:
-            fp.close()
-            raise WeightsError(f"{shown(req.full_url)} leads elsewhere: {e}") from e
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _open(url: str, headers: dict[str, str]) -> Any:
+@contextlib.contextmanager
+def _answer(
+    url: str, headers: Mapping[str, str] | None = None, expected: Sequence[int] = ()
+) -> Iterator[Any]:
     """Return the answer to a GET request, its body unread.
 
     Raises:
-        WeightsError: no connection, no answer in time, an error of the server.
+        WeightsError: no connection, no answer in time, an error of the server that is not
+            `expected`.
     """
-    headers = {"User-Agent": "hub", "Accept-Encoding": "identity", **headers}
-    opener = urllib.request.build_opener(_HTTPHandler, _HTTPSHandler, _Redirects)
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
+    from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
+
+    session = get_session()
     connect, read = _timeouts()
-    try:
-        return opener.open(urllib.request.Request(url, headers=headers), timeout=connect)
-    except HTTPError as e:
-        e.close()
-        raise _refusal(url, e) from e
-    except (OSError, http.client.HTTPException) as e:
-        reason = e.reason if isinstance(e, URLError) else e
-        if isinstance(reason, TimeoutError):
-            raise WeightsError(_silent(url, max(connect, read))) from e
-        raise WeightsError(
-            f"{shown(url)}: {urlsplit(url).hostname} cannot be reached: {reason}. Check the "
-            "address, the network and HTTPS_PROXY"
-        ) from e
-
-
-def _refusal(url: str, error: HTTPError) -> WeightsError:
-    status = error.code
-    if status in (408, 429) or status >= 500:
-        return _BrokenOff(f"{shown(url)}: the server answers {status} {error.reason}. Try later")
-    if status in (404, 410):
-        return _Refused(f"{shown(url)}: the server has no such file ({status}). Check it", status)
-    if status in (401, 403):
-        return _Refused(
-            f"{shown(url)}: the server wants permission ({status}). Fetch the file yourself and "
-            "load it with file:PATH",
-            status,
-        )
-    return _Refused(
-        f"{shown(url)}: the server answers {status} {error.reason}",
-        status,
-        error.headers["Content-Range"],
+    request = session.build_request(
+        "GET",
+        url,
+        headers={"User-Agent": "hub", "Accept-Encoding": "identity", **(headers or {})},
+        timeout=(connect, read, read, connect),
     )
+    with contextlib.ExitStack() as stack:
+        for _ in range(_MOST_REDIRECTS):
+            try:
+                response = session.send(request, stream=True, follow_redirects=False)
+            except HTTPError as e:
+                if "Timeout" in type(e).__name__:
+                    raise _silent(url) from e
+                raise WeightsError(
+                    f"{shown(url)}: {request.url.host} cannot be reached: {e}. Check the address, "
+                    "the network and HTTPS_PROXY"
+                ) from e
+            stack.callback(response.close)
+            if response.next_request is None:
+                break
+            request = response.next_request
+            check_redirect(url, str(request.url))
+        if response.status_code >= 300 and response.status_code not in expected:
+            raise _refusal(url, response)
+        yield response
 
 
-def _silent(url: str, seconds: float) -> str:
-    return (
-        f"{shown(url)}: no answer within {seconds:g} seconds. Try again, or give it more: "
+def check_redirect(url: str, target: str) -> None:
+    """Refuse to be led where an address itself may not lead.
+
+    Raises:
+        WeightsError: it is neither https nor this machine, or away from https.
+    """
+    try:
+        check_transport(target)
+        if url.startswith("https:") and not target.startswith("https:"):
+            raise WeightsError(f"{shown(target)} is away from https")
+    except WeightsError as e:
+        raise WeightsError(f"{shown(url)} leads elsewhere: {e}") from e
+
+
+def _chunks(response: Any, url: str, have: int = 0) -> Iterator[bytes]:
+    """Yield the body of an answer as it comes in; it is whole unless something is raised."""
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
+
+    length = _length(response)
+    total = "" if length is None else f" of {have + length}"
+    try:
+        for chunk in response.iter_raw():
+            have += len(chunk)
+            yield chunk
+    except HTTPError as e:
+        if "Timeout" in type(e).__name__:
+            raise _silent(url) from e
+        raise _BrokenOff(f"{shown(url)} broke off after {have}{total} bytes. Run it again") from e
+
+
+def _silent(url: str) -> WeightsError:
+    return WeightsError(
+        f"{shown(url)}: no answer within {max(_timeouts()):g} seconds. Try again, or give it more: "
         "HUB_DOWNLOAD_TIMEOUT=<seconds>"
     )
+
+
+def _refusal(url: str, response: Any) -> WeightsError:
+    status, reason = response.status_code, response.reason_phrase
+    if status in (408, 429) or status >= 500:
+        return _BrokenOff(f"{shown(url)}: the server answers {status} {reason}. Try later")
+    text = f"the server answers {status} {reason}"
+    if status in (404, 410):
+        text = f"the server has no such file ({status}). Check it"
+    elif status in (401, 403):
+        text = (
+            f"the server wants permission ({status}). Fetch the file yourself and load it with "
+            "file:PATH"
+        )
+    return WeightsError(f"{shown(url)}: {text}")

@@ -8,9 +8,10 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 from typing import Any
 
-from hub import doctor, plugins
+from hub import plugins
+from hub.cli import doctor
+from hub.cli.table import table
 from hub.hookspecs import Command
-from hub.table import table
 
 
 def _list_arguments(parser: ArgumentParser) -> None:

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from hub import plugins, registry
-from hub.answers import check_network
-from hub.config import claimed_plugin, read_arguments, read_weights
-from hub.errors import HubWarning, ModelNameError, UnknownModelError, WeightsError
+from hub.builder.weights import resolve_weights
+from hub.errors import HubWarning, UnknownModelError, WeightsError
 from hub.family import Weights
-from hub.hookspecs import BuildRequest, Source
+from hub.hookspecs import BuildRequest
 from hub.names import split_source
-from hub.suggest import did_you_mean
+from hub.plugins.answers import check_network
+from hub.pretrained.config import claimed_plugin, read_arguments, read_weights
+from hub.pretrained.sources import open_source
 
 if TYPE_CHECKING:
     import torch
@@ -128,35 +129,24 @@ def create_model(
     kwargs = {k: v for k, v in kwargs.items() if v is not None}
     scheme, reference = split_source(model_name)
     if scheme is not None:
-        model_name, weights, saved = _from_source(scheme, reference, pretrained, cache_dir)
-        pretrained_cfg = weights if pretrained_cfg is None else pretrained_cfg
+        model_name, found, saved = _from_source(scheme, reference, pretrained, cache_dir)
+        pretrained_cfg = found if pretrained_cfg is None else pretrained_cfg
         kwargs = {**saved, **kwargs}
     architecture, tag = registry.find(model_name)
-    if isinstance(pretrained_cfg, str):
-        tag, pretrained_cfg = pretrained_cfg, None
-    if pretrained_cfg is None:
-        pretrained_cfg = architecture.weights_for(tag)
-    elif isinstance(pretrained_cfg, Mapping):
-        pretrained_cfg = Weights.from_dict(pretrained_cfg)
-    for key, value in (
-        ("pretrained_cfg_overlay", pretrained_cfg_overlay),
-        ("cache_dir", cache_dir),
-        ("device", device),
-        ("dtype", dtype),
-    ):
-        if value is not None:
-            kwargs[key] = value
+    cfg = tag or None if pretrained_cfg is None else pretrained_cfg
+    weights = resolve_weights(architecture, cfg, pretrained_cfg_overlay)
+    options = dict(cache_dir=cache_dir, device=device, dtype=dtype)
     request = BuildRequest(
         architecture=architecture.name,
         plugin=architecture.plugin,
         entrypoint=architecture.entrypoint,
         pretrained=pretrained,
-        weights=pretrained_cfg,
-        kwargs=kwargs,
+        weights=weights if weights.stated else None,
+        kwargs=kwargs | {k: v for k, v in options.items() if v is not None},
     )
     model: nn.Module = plugins.host().hook.hub_create_model(request=request)
     if checkpoint_path:
-        from hub.loading import load_checkpoint
+        from hub.pretrained.loading import load_checkpoint
 
         load_checkpoint(model, checkpoint_path, strict=kwargs.get("pretrained_strict", True))
     return model
@@ -178,26 +168,6 @@ def _check_kinds(pretrained: object, cfg: object, overlay: object) -> None:
         raise TypeError(
             f"pretrained_cfg_overlay={overlay!r:.80} is a dict of fields of hub.Weights"
         )
-
-
-def open_source(scheme: str, reference: str, cache_dir: str | Path | None = None) -> Source:
-    """Open `scheme:reference` with the source that a plugin offers for the scheme.
-
-    Raises:
-        WeightsError: no plugin offers the scheme.
-    """
-    if not reference:
-        raise ModelNameError(f"{scheme + ':'!r} names nothing behind its scheme")
-    schemes = plugins.host().table("hub_sources")
-    if clash := plugins.host().clash("hub_sources", scheme):
-        raise WeightsError(f"{scheme}:{reference}: the scheme {clash}")
-    if scheme not in schemes:
-        raise WeightsError(
-            f"{scheme}:{reference}: no plugin reads {scheme!r}{did_you_mean(scheme, schemes)} "
-            f"Schemes: {', '.join(sorted(schemes))}"
-        )
-    source: Source = registry.load_object(schemes[scheme])(reference, cache_dir=cache_dir)
-    return source
 
 
 def _from_source(
@@ -234,7 +204,7 @@ def _from_source(
         hf_hub_filename=None,
     )
     if pretrained:
-        from hub.sources import fetch_weights
+        from hub.pretrained.sources import fetch_weights
 
         weights = replace(weights, file=fetch_weights(source, described.hf_hub_filename))
     return name, weights, read_arguments(config, what)
@@ -249,9 +219,3 @@ def build(request: BuildRequest) -> nn.Module:
     model = check_network(built, f"what builds {request.plugin}/{request.architecture}")
     model._hub_name = f"{request.plugin}/{request.architecture}"  # type: ignore[assignment]
     return model
-
-
-def built_name(model: nn.Module) -> str | None:
-    """Return the full name "plugin/architecture" that a network was built by, if by one."""
-    name = getattr(model, "_hub_name", None)
-    return name if isinstance(name, str) else None

@@ -6,7 +6,7 @@ import importlib.util
 from typing import Any
 
 from hub import plugins
-from hub.registry import load_object
+from hub.importing import load_object
 
 
 def plugin_attribute(name: str) -> Any:

@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import hub
 from hub import plugins, registry
 from hub.errors import HubError
 from hub.suggest import did_you_mean
 
 #: Seconds that loading a plugin may take before it is worth a note.
 SLOW = 0.2
+#: The folder of the package `hub`.
+HERE = Path(plugins.__file__).resolve().parents[1]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that the doctor found.
 
@@ -74,24 +75,21 @@ def examine(name: str | None = None) -> list[Finding]:
 
 def _status(plugin: plugins.Plugin, full: bool) -> Iterator[Finding]:
     """Yield what kept a plugin from loading; in `full` with the place in its code."""
+    name = plugin.name
     if plugin.status == "blocked":
-        chosen = os.environ.get("HUB_PLUGINS", "")
-        yield Finding(kind="note", plugin=plugin.name, text=f"HUB_PLUGINS={chosen} leaves it out")
-    if plugin.error is not None:
-        text = plugin.reason + (f"\n{_place(plugin.error)}" if full else "")
         yield Finding(
-            kind="problem",
-            plugin=plugin.name,
-            text=text,
-            advice=f"mend it, pip uninstall {plugin.distribution}, or leave it out: "
-            f"HUB_PLUGINS=-{plugin.name}",
+            "note", name, f"HUB_PLUGINS={os.environ.get('HUB_PLUGINS', '')} leaves it out"
         )
+    if plugin.error is not None:
+        remedy = f"pip uninstall {plugin.distribution}, or leave it out: HUB_PLUGINS=-{name}"
+        place = f"\n{_place(plugin.error)}" if full else ""
+        yield Finding("problem", name, plugin.reason + place, f"mend it, {remedy}")
 
 
 def _place(error: BaseException) -> str:
     """Return where in the code of a plugin an error arose; the way of hub to it is left out."""
     told = traceback.TracebackException.from_exception(error)
-    packages = (Path(hub.__file__).parent, Path(importlib.__file__).parent)
+    packages = (HERE, Path(importlib.__file__).parent)
     ours = ("<frozen", *(f"{package}{os.sep}" for package in packages))
     told.stack = traceback.StackSummary.from_list(
         frame for frame in told.stack if not frame.filename.startswith(ours)
@@ -113,36 +111,28 @@ def _requirements(plugin: plugins.Plugin) -> Iterator[Finding]:
             continue
         here = _version(requirement.name)
         if here is None or not requirement.specifier.contains(here, prereleases=True):
-            yield Finding(
-                kind="problem",
-                plugin=plugin.name,
-                text=f"it needs {requirement.name}{requirement.specifier}, "
-                + (f"which is {here} here" if here else "which is not installed"),
-                advice=f'pip install "{requirement.name}{requirement.specifier}"',
-            )
-    if plugin.official and plugin.version != hub.__version__:
-        yield Finding(
-            kind="problem",
-            plugin=plugin.name,
-            text=f"it is {plugin.version}, and hub-core is {hub.__version__}",
-            advice=f"pip install --upgrade hub-core {plugin.distribution}",
-        )
+            needed = f"{requirement.name}{requirement.specifier}"
+            state = f"which is {here} here" if here else "which is not installed"
+            text = f"it needs {needed}, {state}"
+            yield Finding("problem", plugin.name, text, f'pip install "{needed}"')
+    if plugin.official and plugin.version != (here := _version("hub-core")):
+        text = f"it is {plugin.version}, and hub-core is {here}"
+        advice = f"pip install --upgrade hub-core {plugin.distribution}"
+        yield Finding("problem", plugin.name, text, advice)
 
 
 def _weight(plugin: plugins.Plugin) -> Iterator[Finding]:
     """Yield what makes a plugin slow to list."""
     if plugin.heavy:
         yield Finding(
-            kind="problem",
-            plugin=plugin.name,
-            text=f"it imports {', '.join(plugin.heavy)} when it is listed, which makes every use "
-            "of `hub` wait; others after it may do the same unseen",
-            advice="import it in the module of the network, which plugin.py names and does not "
-            "import",
+            "problem",
+            plugin.name,
+            f"it imports {', '.join(plugin.heavy)} when it is listed, which makes every use of "
+            "`hub` wait; others after it may do the same unseen",
+            "import it in the module of the network, which plugin.py names and does not import",
         )
     elif plugin.seconds > SLOW:
-        text = f"it took {plugin.seconds:.2f} s to load"
-        yield Finding(kind="note", plugin=plugin.name, text=text)
+        yield Finding("note", plugin.name, f"it took {plugin.seconds:.2f} s to load")
 
 
 def _references(plugin: plugins.Plugin) -> Iterator[Finding]:
@@ -157,53 +147,35 @@ def _references(plugin: plugins.Plugin) -> Iterator[Finding]:
         except ImportError:
             missing = True
         if missing:
-            yield Finding(
-                kind="problem",
-                plugin=plugin.name,
-                text=f"it refers to {reference!r}, and there is no module {module}",
-            )
+            text = f"it refers to {reference!r}, and there is no module {module}"
+            yield Finding("problem", plugin.name, text)
 
 
 def _name_clashes(plugin: plugins.Plugin) -> Iterator[Finding]:
     """Yield the architectures of a plugin that are not known by their bare name."""
     known = registry.registry()
     names = [name for family in plugin.families for name in family.variants]
-    prefixed = [
-        name
-        for name in names
-        if (owner := known.owner(name)) is None or owner.plugin != plugin.name
-    ]
+    owners = {name: known.owner(name) for name in names}
+    prefixed = [n for n, owner in owners.items() if owner is None or owner.plugin != plugin.name]
     if prefixed:
-        owners = {c.plugin for n in prefixed for c in known.claims[n]} - {plugin.name}
-        official = {p for p, entry in plugins.known().items() if {*prefixed} & {*entry["models"]}}
+        others = {c.plugin for n in prefixed for c in known.claims[n]} - {plugin.name}
+        others |= {p for p, entry in plugins.known().items() if {*prefixed} & {*entry["models"]}}
         shown = ", ".join(prefixed[:5]) + (", ..." if len(prefixed) > 5 else "")
-        yield Finding(
-            kind="note",
-            plugin=plugin.name,
-            text=f"{shown} also in {', '.join(sorted(owners | official))}",
-            advice=f"here it is {plugin.name}/{prefixed[0]}",
-        )
+        text = f"{shown} also in {', '.join(sorted(others))}"
+        yield Finding("note", plugin.name, text, f"here it is {plugin.name}/{prefixed[0]}")
 
 
 def _shadows() -> Iterator[Finding]:
     """Yield what else is called `hub` and may be imported, or written over, in its place."""
-    here = Path(hub.__file__).resolve().parent
     for folder in dict.fromkeys(["", *sys.path]):
         for path in (Path(folder) / "hub" / "__init__.py", Path(folder) / "hub.py"):
-            if path.is_file() and path.resolve().parent != here:
-                yield Finding(
-                    kind="problem",
-                    plugin="",
-                    text=f"{path.resolve()} is imported in its place by programs that start there",
-                    advice="rename it",
-                )
+            if path.is_file() and path.resolve().parent != HERE:
+                text = f"{path.resolve()} is imported in its place by programs that start there"
+                yield Finding("problem", "", text, "rename it")
     for name in _distributions_of("hub") - {"hub-core"}:
-        yield Finding(
-            kind="problem",
-            plugin="",
-            text=f"the distribution {name} has a package `hub` too: each overwrites the other",
-            advice=f"pip uninstall {name}; pip install --force-reinstall --no-deps hub-core",
-        )
+        text = f"the distribution {name} has a package `hub` too: each overwrites the other"
+        remedy = f"pip uninstall {name}; pip install --force-reinstall --no-deps hub-core"
+        yield Finding("problem", "", text, remedy)
 
 
 def _distributions_of(package: str) -> set[str]:
@@ -218,10 +190,10 @@ def _command_clashes() -> Iterator[Finding]:
     host = plugins.host()
     for name, owners in sorted(host.claimants("hub_commands").items()):
         if clash := host.clash("hub_commands", name):
-            yield Finding(kind="problem", plugin="", text=f"the command {clash}")
+            yield Finding("problem", "", f"the command {clash}")
         elif len(owners) > 1:
             text = f"{' and '.join(owners)} bring a command `hub {name}`; {owners[0]} has it"
-            yield Finding(kind="note", plugin="", text=text)
+            yield Finding("note", "", text)
 
 
 def _version(distribution: str) -> str | None:

@@ -14,9 +14,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from hub.contents import HEAD, not_the_file
-from hub.errors import WeightsError
-from hub.fetching import Address, download, fetch_config
+from hub import plugins
+from hub.errors import ModelNameError, WeightsError
+from hub.importing import load_object
+from hub.pretrained.contents import HEAD, not_the_file
+from hub.pretrained.fetching import Address, download, fetch_config
+from hub.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from hub.hookspecs import Source
@@ -57,6 +60,26 @@ def check_filename(filename: object, what: str) -> None:
 
 class StableFile(str):
     """Path of a file that nobody changes in place, so that a network may map it."""
+
+
+def open_source(scheme: str, reference: str, cache_dir: str | Path | None = None) -> Source:
+    """Open `scheme:reference` with the source that a plugin offers for the scheme.
+
+    Raises:
+        WeightsError: no plugin offers the scheme.
+    """
+    if not reference:
+        raise ModelNameError(f"{scheme + ':'!r} names nothing behind its scheme")
+    schemes = plugins.host().table("hub_sources")
+    if clash := plugins.host().clash("hub_sources", scheme):
+        raise WeightsError(f"{scheme}:{reference}: the scheme {clash}")
+    if scheme not in schemes:
+        raise WeightsError(
+            f"{scheme}:{reference}: no plugin reads {scheme!r}{did_you_mean(scheme, schemes)} "
+            f"Schemes: {', '.join(sorted(schemes))}"
+        )
+    source: Source = load_object(schemes[scheme])(reference, cache_dir=cache_dir)
+    return source
 
 
 def fetch_weights(source: Source, filename: str | None = None) -> str:
@@ -101,7 +124,7 @@ def _read_config(path: Path, where: object = None) -> Mapping[str, Any]:
     except OSError as e:
         raise WeightsError(f"{where} cannot be read: {e.strerror or e}") from e
     if size > MAX_CONFIG:
-        raise WeightsError(f"{where} has {size >> 20} MB: that is no configuration")
+        raise WeightsError(_too_large(where, size))
     return _parse_config(content, where)
 
 
@@ -318,13 +341,6 @@ class HubRepository:
         path = Path(cached) if isinstance(cached, str) else None
         if known and _COMMIT.fullmatch(self._revision or ""):
             return path
-        if constants.HF_HUB_OFFLINE:
-            if known:
-                return path
-            raise WeightsError(
-                f"{self._what}: {filename} is not in the cache and HF_HUB_OFFLINE is set. "
-                "Unset it once to fetch the file, or load a folder with local-dir:PATH"
-            )
         # Asked once and briefly: hf_hub_download tries a silent server six times, a minute each.
         url = hf.hf_hub_url(self.repo_id, filename, revision=self._revision)
         try:
@@ -342,63 +358,62 @@ class HubRepository:
             if not (isinstance(e, errors.HfHubHTTPError) and e.response.status_code >= 429):
                 raise
         else:
-            if filename == CONFIG and (found.size or 0) > MAX_CONFIG:
-                raise WeightsError(
-                    f"{self._what}: its config.json has {(found.size or 0) >> 20} MB: that is no "
-                    "configuration"
-                )
             if path is not None and path.parent.name == found.commit_hash:
                 return path
+            if filename == CONFIG and (found.size or 0) > MAX_CONFIG:
+                raise WeightsError(_too_large(f"{self._what}: its config.json", found.size))
         return Path(hf.hf_hub_download(self.repo_id, filename, **where, library_name="hub"))
 
     def _explain(self, error: Exception, filename: str) -> str:
         """Say in a sentence what happened and what to do."""
-        from huggingface_hub import constants, errors
+        from huggingface_hub import constants
 
-        cause = error.__cause__ if isinstance(error, errors.LocalEntryNotFoundError) else None
-        if isinstance(cause, Exception):
-            error = cause
-        page, endpoint = f"https://huggingface.co/{self.repo_id}", constants.ENDPOINT
-        if isinstance(error, errors.GatedRepoError):
-            return (
-                f"the repository is gated. Accept its licence at {page} and set HF_TOKEN or run "
-                "`hf auth login`"
-            )
-        if isinstance(error, errors.RepositoryNotFoundError):
-            return (
-                f"there is no such repository on {endpoint}, or it is private. Check the name; for "
-                "a private one set HF_TOKEN or run `hf auth login`"
-            )
-        if isinstance(error, errors.RevisionNotFoundError):
-            return f"it has no branch, tag or commit {self._revision!r}. See {page}/commits/main"
-        if isinstance(error, errors.HfHubHTTPError):
-            status = error.response.status_code
-            if status in (401, 403):
-                return (
-                    f"{endpoint} refuses the token ({status}). Renew HF_TOKEN or run "
-                    "`hf auth login`"
-                )
-            return f"{endpoint} answers {status} to the request for {filename}. Try later"
-        if isinstance(error, errors.HFValidationError):
-            return f"write hf-hub:org/name[@revision]. {_first_line(error)}"
-        if isinstance(error, OSError) and error.errno is not None:
-            return (
-                f"{filename} cannot be kept in {self._cache_dir or constants.HF_HUB_CACHE}: "
-                f"{error.strerror}. Free or choose another folder: cache_dir=, or the "
-                "environment's HF_HOME"
-            )
-        # Connections and timeouts are errors of httpx or httpx2, whichever it was built on.
-        if "Timeout" in type(error).__name__:
-            return (
-                f"{endpoint} did not answer in time for {filename}. Try again, or give it more: "
-                "HF_HUB_ETAG_TIMEOUT and HF_HUB_DOWNLOAD_TIMEOUT, in seconds"
-            )
-        if "ConnectError" in type(error).__name__:
-            return (
-                f"{endpoint} cannot be reached for {filename}: {_first_line(error)}. Check the "
-                "network and HF_ENDPOINT, or load a folder with local-dir:PATH"
-            )
-        return f"{filename} did not arrive whole: {_first_line(error)}. Run it again"
+        if type(error).__name__ == "LocalEntryNotFoundError" and error.__cause__ is not None:
+            error = error.__cause__  # type: ignore[assignment]
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        kinds = [kind.__name__ for kind in type(error).__mro__]
+        if "HfHubHTTPError" in kinds and status in (401, 403):
+            kinds.insert(kinds.index("HfHubHTTPError"), "refused")
+        if getattr(error, "errno", None) is not None:
+            kinds.insert(kinds.index("Exception"), "disk")
+        words = next((_WORDS[kind] for kind in kinds if kind in _WORDS), _WORDS["Exception"])
+        return words.format(
+            filename=filename,
+            repo=self.repo_id,
+            revision=self._revision,
+            cache=self._cache_dir or constants.HF_HUB_CACHE,
+            endpoint=constants.ENDPOINT,
+            status=status,
+            reason=getattr(error, "strerror", None) or _first_line(error),
+        )
+
+
+# What to say of an error, by its class: of huggingface_hub, of the HTTP library that it was built
+# on (httpx or httpx2), of the system. The more special goes first.
+_WORDS = {
+    "GatedRepoError": "the repository is gated. Accept its licence at "
+    "https://huggingface.co/{repo} and set HF_TOKEN or run `hf auth login`",
+    "RepositoryNotFoundError": "there is no such repository on {endpoint}, or it is private. Check "
+    "the name; for a private one set HF_TOKEN or run `hf auth login`",
+    "RevisionNotFoundError": "it has no branch, tag or commit {revision!r}. See "
+    "https://huggingface.co/{repo}/commits/main",
+    "refused": "{endpoint} refuses the token ({status}). Renew HF_TOKEN or run `hf auth login`",
+    "HfHubHTTPError": "{endpoint} answers {status} to the request for {filename}. Try later",
+    "HFValidationError": "write hf-hub:org/name[@revision]. {reason}",
+    "OfflineModeIsEnabled": "{filename} is not in the cache and HF_HUB_OFFLINE is set. Unset it "
+    "once to fetch the file, or load a folder with local-dir:PATH",
+    "TimeoutException": "{endpoint} did not answer in time for {filename}. Try again, or give it "
+    "more: HF_HUB_ETAG_TIMEOUT and HF_HUB_DOWNLOAD_TIMEOUT, in seconds",
+    "ConnectError": "{endpoint} cannot be reached for {filename}: {reason}. Check the network and "
+    "HF_ENDPOINT, or load a folder with local-dir:PATH",
+    "disk": "{filename} cannot be kept in {cache}: {reason}. Free or choose another folder: "
+    "cache_dir=, or the environment's HF_HOME",
+    "Exception": "{filename} did not arrive whole: {reason}. Run it again",
+}
+
+
+def _too_large(where: object, size: int | None) -> str:
+    return f"{where} has {(size or 0) >> 20} MB: that is no configuration"
 
 
 def _first_line(error: Exception) -> str:

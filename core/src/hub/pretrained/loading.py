@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from hub.adapting import (
+from hub.errors import WeightsError
+from hub.family import Weights
+from hub.pretrained.adapting import (
     adapt_classifier,
     adapt_input_conv,
     adapt_stem,
-    as_tuple,
+    layers_to_adapt,
     with_names_of,
 )
-from hub.assigning import address, assign, check_real, check_values, place
-from hub.checkpoint import (
+from hub.pretrained.assigning import Assignment, address, own_tensors
+from hub.pretrained.checkpoint import (
     StateDict,
     check_device,
     checked,
@@ -29,9 +31,7 @@ from hub.checkpoint import (
     load_state_dict,
     read_checkpoint,
 )
-from hub.errors import WeightsError
-from hub.family import Weights
-from hub.noinit import DeferredInit
+from hub.pretrained.noinit import DeferredInit
 
 if TYPE_CHECKING:
     from torch.nn.modules.module import _IncompatibleKeys
@@ -121,12 +121,16 @@ def load_checkpoint(
     """
     check_device(device)
     model = _unwrapped(model)
-    check_values(model)
-    classes = getattr(model, "num_classes", 0)  # those of the file: nothing is adapted here
-    state = read_checkpoint(checkpoint_path, use_ema)
+    file = checkpoint_path if isinstance(checkpoint_path, str) else str(checkpoint_path)
+    described = Weights(  # as the network is: nothing is adapted here
+        file=file,
+        num_classes=getattr(model, "num_classes", 0),
+        input_size=(getattr(model, "in_chans", 3), 224, 224),
+    )
     return load_weights(
         model,
-        Weights(state_dict=state, num_classes=classes),
+        described,
+        use_ema=use_ema,
         filter_fn=filter_fn or _converter(model),
         strict=strict,
         device=device,
@@ -179,6 +183,7 @@ def load_weights(
     *,
     filter_fn: Filter | None = None,
     strict: bool = True,
+    use_ema: bool = True,
     cache_dir: str | Path | None = None,
     num_classes: int | None = None,
     in_chans: int | None = None,
@@ -193,56 +198,47 @@ def load_weights(
         ignore: names that the checkpoint may have in addition, of parts that were cut off.
         init: initialises what the checkpoint lacks; what it holds is taken over, not copied.
     """
-    check_values(model)
-    own = {name: t for name, t in model.state_dict().items() if torch.is_tensor(t)}
-    paths = as_tuple(weights.classifier or getattr(model, "classifier_path", None))
+    own = own_tensors(model)
+    stems, classifiers = layers_to_adapt(model, weights)
     if num_classes is None:
         num_classes = getattr(model, "num_classes", weights.num_classes)
     in_chans = getattr(model, "in_chans", in_chans)
     with default_device("cpu"):  # where files are read and converted
-        state = _find(weights, cache_dir)
+        state = _find(weights, cache_dir, use_ema)
         # What is read here is nobody else's; what is handed over in memory is.
         tensors = (t for t in state.values() if torch.is_tensor(t))
         free = set(map(address, tensors)) if weights.state_dict is None else set()
-        state = with_names_of(model, state, paths)
+        state = with_names_of(model, state, classifiers)
         if filter_fn is not None:
             state = _converted(state, model, filter_fn, init)
-        gone = adapt_classifier(state, own, paths, weights, num_classes)
-        stems = as_tuple(weights.first_conv)
+        gone = adapt_classifier(state, own, classifiers, weights, num_classes)
         adapt_stem(state, own, stems, weights.input_size[0], in_chans)
     for name in ignore:
         state.pop(name, None)
-    what = weights.architecture or "the network"
-    check_real(state, own, what)
-    place(state, own, free, device=device, dtype=dtype, everything=init is not None)
-    return assign(
-        model,
-        state,
-        own,
+    return Assignment(
+        model=model,
+        own=own,
+        state=state,
+        free=free,
         gone=gone,
         strict=strict,
         loose=not strict or bool(gone) or bool(ignore),
-        what=what,
+        what=weights.architecture or "the network",
         device=device,
+        dtype=dtype,
         init=init,
-    )
+    ).run()
 
 
-def _find(weights: Weights, cache_dir: str | Path | None) -> StateDict:
+def _find(weights: Weights, cache_dir: str | Path | None, use_ema: bool) -> StateDict:
     """Return the tensors that `weights` describes, from the first source that it names."""
     if weights.state_dict is not None:
         return checked(weights.state_dict, "state_dict")
     if weights.file:
-        return read_checkpoint(weights.file)
-    from hub import sources
-
-    if weights.hf_hub_id:
-        repository = sources.HubRepository(weights.hf_hub_id, cache_dir=cache_dir)
-        return read_checkpoint(sources.fetch_weights(repository, weights.hf_hub_filename))
-    if weights.url:
-        return read_checkpoint(
-            sources.StableFile(sources.download(weights.url, cache_dir=cache_dir))
-        )
+        return read_checkpoint(weights.file, use_ema)
+    place = f"hf-hub:{weights.hf_hub_id}" if weights.hf_hub_id else weights.url
+    if place:
+        return read_checkpoint(place, use_ema, cache_dir, weights.hf_hub_filename)
     name = f"{weights.architecture}{'.' if weights.tag else ''}{weights.tag or ''}"
     raise WeightsError(
         f"{name} has no weights: hub.list_pretrained('{weights.architecture}*') lists those there "

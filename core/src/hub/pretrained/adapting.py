@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from hub.checkpoint import StateDict, clean_state_dict, renamed
+from hub.backbone import Backbone
 from hub.errors import WeightsError
 from hub.family import Weights
+from hub.pretrained.checkpoint import StateDict, clean_state_dict, renamed
 
 log = logging.getLogger("hub")
 
@@ -54,34 +55,36 @@ def adapt_stem(
     state: StateDict, own: StateDict, paths: Sequence[str], base: int, in_chans: int | None
 ) -> None:
     """Fit the convolutions that see the image, of `base` channels in the file, to the network's."""
-    for path in paths:
-        name = f"{path}.weight"
+    for name in (f"{path}.weight" for path in paths):
         kernel, wanted = state.get(name), own.get(name)
         if kernel is None or wanted is None or kernel.ndim != 4 or wanted.ndim != 4:
             continue
         channels = in_chans or wanted.shape[1]
         pixels = wanted.shape[1] // channels  # more than one behind a space-to-depth stem
-        if channels == base or (kernel.shape[1], wanted.shape[1]) != (
-            pixels * base,
-            pixels * channels,
-        ):
-            continue  # where they do not fit, the shapes tell
-        state[name] = adapt_input_conv(channels, kernel, base)
-        log.info("%s: adapted from %d to %d input channels", name, base, channels)
+        shapes = (kernel.shape[1], wanted.shape[1])
+        if channels != base and shapes == (pixels * base, pixels * channels):  # else shapes tell
+            state[name] = adapt_input_conv(channels, kernel, base)
+            log.info("%s: adapted from %d to %d input channels", name, base, channels)
 
 
 def adapt_classifier(
-    state: StateDict,
-    own: StateDict,
-    paths: Sequence[str],
-    weights: Weights,
-    classes: int,
+    state: StateDict, own: StateDict, paths: Sequence[str], weights: Weights, classes: int
 ) -> set[str]:
-    """Fit the classifier to the network's classes; return its names where that of the file goes."""
+    """Fit the classifiers to the network's classes; return the names where those of the file go.
+
+    Args:
+        state: the tensors by name, changed in place.
+        own: those that the network has.
+        paths: of its classifiers.
+        weights: what is said about the file.
+        classes: of the network.
+    """
     gone: set[str] = set()
     for path in paths:
         names = {f"{path}.weight", f"{path}.bias"}
-        if classes != weights.num_classes or not names & own.keys():
+        if not names & own.keys():
+            gone |= names | {n for n in state if n.startswith(f"{path}.")} - own.keys()
+        elif classes != weights.num_classes:
             gone |= names
         elif weights.label_offset:
             state.update({n: state[n][weights.label_offset :] for n in names & state.keys()})
@@ -92,6 +95,21 @@ def adapt_classifier(
             "classifier made anew for %d classes: the weights have %d", classes, weights.num_classes
         )
     return gone
+
+
+def layers_to_adapt(model: nn.Module, weights: Weights) -> tuple[Sequence[str], Sequence[str]]:
+    """Return the paths of what sees the image, and of what names the classes.
+
+    A `Backbone` states them itself; the description of a file may add to them, and is what there
+    is of any other network.
+    """
+    stems, classifiers = _as_tuple(weights.first_conv), _as_tuple(weights.classifier)
+    if isinstance(model, Backbone):
+        stems += _as_tuple(getattr(model, "first_conv", None))
+        # Without classes there are no layers, but a place where a file may have some.
+        layers = getattr(model, "classifier_layers", None) or model.classifier_path
+        classifiers += _as_tuple(layers)
+    return tuple(dict.fromkeys(stems)), tuple(dict.fromkeys(classifiers))
 
 
 def with_names_of(model: nn.Module, state: StateDict, paths: Sequence[str]) -> StateDict:
@@ -135,6 +153,6 @@ def tied_names(model: nn.Module) -> list[list[str]]:
     return [group for group in names.values() if len(group) > 1]
 
 
-def as_tuple(value: str | Sequence[str] | None) -> tuple[str, ...]:
+def _as_tuple(value: str | Sequence[str] | None) -> tuple[str, ...]:
     """Return the paths that one path, several or none stand for."""
     return () if value is None else (value,) if isinstance(value, str) else tuple(value)

@@ -14,19 +14,18 @@ import re
 import threading
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from hub.contents import HEAD, not_the_file
-from hub.create import open_source
 from hub.errors import WeightsError
 from hub.names import split_source
-from hub.sources import StableFile, fetch_weights, read_index
+from hub.pretrained.contents import HEAD, not_the_file
+from hub.pretrained.sources import StableFile, fetch_weights, open_source, read_index
 
 log = logging.getLogger("hub")
 
@@ -76,9 +75,21 @@ def check_device(device: object) -> None:
         )
 
 
-def read_checkpoint(reference: str | Path, use_ema: bool = True) -> StateDict:
-    """Read a checkpoint as `load_state_dict`, under the names that it has."""
-    file = _local_file(reference)
+def read_checkpoint(
+    reference: str | Path,
+    use_ema: bool = True,
+    cache_dir: str | Path | None = None,
+    filename: str | None = None,
+) -> StateDict:
+    """Read a checkpoint as `load_state_dict`, under the names that it has.
+
+    Args:
+        reference: the file, or `scheme:reference` of a source.
+        use_ema: prefer averaged weights where the checkpoint has both.
+        cache_dir: where a source keeps what it fetches.
+        filename: of a source that has several; default: the usual names.
+    """
+    file = _local_file(reference, cache_dir, filename)
     path = Path(file)
     with default_device("cpu"):
         content = _reader(path)(path, isinstance(file, StableFile))
@@ -91,14 +102,14 @@ def read_checkpoint(reference: str | Path, use_ema: bool = True) -> StateDict:
     return checked(state, path)
 
 
-def _local_file(reference: str | Path) -> str:
+def _local_file(reference: str | Path, cache_dir: str | Path | None, filename: str | None) -> str:
     """Return the file that a path or `scheme:reference` means, fetched if need be."""
     path = Path(reference)
     if path.is_file():
         return reference if isinstance(reference, str) else str(reference)
     scheme, rest = split_source(str(reference))
     if scheme is not None:
-        return fetch_weights(open_source(scheme, rest))
+        return fetch_weights(open_source(scheme, rest, cache_dir), filename)
     if path.is_dir():
         raise WeightsError(f"{path} is a folder: write local-dir:{path}")
     raise WeightsError(f"there is no file {str(path)!r} to load weights from")
@@ -153,15 +164,22 @@ def _read_npz(path: Path, stable: bool) -> Any:
         raise WeightsError(f"{path} is not a readable npz file of plain arrays: {e}") from e
 
 
+# torch has one list of what is allowed for all threads: while one reads, others wait.
+_reading = threading.Lock()
+
+
 def _read_torch(path: Path, stable: bool) -> Any:
     # What torch wrote before 1.6 cannot be mapped, and a shared mapping would write to the file.
     # Of paths torch goes by the suffix: what is read is handed over open.
     shared = torch.serialization.get_default_mmap_options() == getattr(mmap, "MAP_SHARED", 0)
     mapped = stable and not shared and path.suffix != ".safetensors" and zipfile.is_zipfile(path)
     try:
-        with path.open("rb") as file, _namespaces_allowed():
+        with path.open("rb") as file, _reading:
             source = path if mapped else file
-            return torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
+            # Training scripts keep their arguments as argparse.Namespace.
+            more = {argparse.Namespace}.difference(torch.serialization.get_safe_globals())
+            with torch.serialization.safe_globals(list(more)):
+                return torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as e:
         wanted = re.search(r"GLOBAL (\S+)", str(e))
         what = f"needs {wanted[1]} from Python code" if wanted else "holds more than tensors"
@@ -171,32 +189,6 @@ def _read_torch(path: Path, stable: bool) -> Any:
         ) from e
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError) as e:
         raise WeightsError(f"{path} is damaged or no checkpoint: {e}") from e
-
-
-_allowing = threading.Lock()
-_allowance = ExitStack()
-_readers = 0
-
-
-@contextmanager
-def _namespaces_allowed() -> Iterator[None]:
-    """Let torch read argparse.Namespace, where training scripts keep their arguments.
-
-    torch has one list of what is allowed for all threads: the first to read adds to it, the last
-    takes away what was added.
-    """
-    global _readers
-    with _allowing:
-        if not _readers and argparse.Namespace not in torch.serialization.get_safe_globals():
-            _allowance.enter_context(torch.serialization.safe_globals([argparse.Namespace]))
-        _readers += 1
-    try:
-        yield
-    finally:
-        with _allowing:
-            _readers -= 1
-            if not _readers:
-                _allowance.close()
 
 
 def _read_shards(path: Path, stable: bool) -> Any:

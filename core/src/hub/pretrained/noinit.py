@@ -28,28 +28,18 @@ _Note = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 # In-place by name, but they write no values.
 _NOT_WRITES = {"requires_grad_", "detach_", "retain_grad_", "share_memory_"}
 # Properties and shape queries: they read no values.
-_NOT_READS = {
-    *("shape", "ndim", "dtype", "device", "requires_grad", "is_leaf", "is_meta", "grad", "layout"),
-    *(
-        "is_cuda",
-        "is_sparse",
-        "is_quantized",
-        "is_nested",
-        "grad_fn",
-        "names",
-        "itemsize",
-        "nbytes",
-    ),
-    *("size", "dim", "numel", "nelement", "stride", "is_floating_point", "is_complex", "__len__"),
-    *("is_contiguous", "element_size", "requires_grad_", "__hash__", "data_ptr", "__repr__"),
-}
+_NOT_READS = set(
+    "shape ndim dtype device requires_grad is_leaf is_meta grad grad_fn layout is_cuda is_sparse "
+    "is_quantized is_nested names itemsize nbytes size dim numel nelement stride is_contiguous "
+    "is_floating_point is_complex element_size data_ptr requires_grad_ __len__ __hash__ "
+    "__repr__".split()
+)
 # Writes that leave nothing of the old values: tensor methods, then functions of `nn.init`.
-_OVERWRITES = {
-    *("normal_", "uniform_", "zero_", "fill_", "random_", "bernoulli_", "exponential_"),
-    *("zeros_", "ones_", "constant_", "eye_", "dirac_", "orthogonal_", "sparse_", "trunc_normal_"),
-    *("xavier_uniform_", "xavier_normal_", "kaiming_uniform_", "kaiming_normal_"),
-    "_no_grad_trunc_normal_",
-}
+_OVERWRITES = set(
+    "normal_ uniform_ zero_ fill_ random_ bernoulli_ exponential_ "
+    "zeros_ ones_ constant_ eye_ dirac_ orthogonal_ sparse_ trunc_normal_ _no_grad_trunc_normal_ "
+    "xavier_uniform_ xavier_normal_ kaiming_uniform_ kaiming_normal_".split()
+)
 
 # What trunc_normal_ does: it reads what it drew, and torch lets no mode take the call as a whole.
 _TRUNC_NORMAL = getattr(nn.init, "_no_grad_trunc_normal_", None)

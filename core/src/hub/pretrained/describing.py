@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hub.adapting import tied_names
+from hub.pretrained.adapting import tied_names
 
 # Of a run, not of a network: they change no output, or are stated elsewhere.
 _OF_A_RUN = {

@@ -4,53 +4,23 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
 from torch import nn
 
-from hub import registry
 from hub.backbone import Backbone
-from hub.checkpoint import default_device
+from hub.builder.weights import resolve_weights
 from hub.family import Weights
 from hub.features import Indices
-from hub.loading import Converter, load_weights
-from hub.noinit import DeferredInit
+from hub.pretrained.checkpoint import default_device
+from hub.pretrained.loading import Converter, load_weights
+from hub.pretrained.noinit import DeferredInit
 from hub.suggest import did_you_mean
 
 Network = TypeVar("Network", bound=nn.Module)
-_FIELDS = frozenset(f.name for f in fields(Weights))
-
-
-def resolve_pretrained_cfg(
-    variant: str,
-    pretrained_cfg: Weights | Mapping[str, Any] | str | None = None,
-    pretrained_cfg_overlay: Mapping[str, Any] | None = None,
-) -> Weights:
-    """Return the one description of weights that a build goes by.
-
-    Args:
-        variant: architecture, with or without a tag.
-        pretrained_cfg: a complete description, or the tag of a registered one.
-        pretrained_cfg_overlay: fields that replace those of the description.
-
-    Raises:
-        TypeError: the overlay has a field that `Weights` has not.
-        UnknownModelError: there is no such tag.
-    """
-    if isinstance(pretrained_cfg, str):
-        variant = f"{variant.partition('.')[0]}.{pretrained_cfg}"
-        pretrained_cfg = None
-    if isinstance(pretrained_cfg, Mapping):
-        pretrained_cfg = Weights.from_dict(pretrained_cfg)
-    if pretrained_cfg is None:
-        pretrained_cfg = registry.get_pretrained_cfg(variant)
-    if pretrained_cfg is None:
-        pretrained_cfg = Weights.undeclared(variant.partition(".")[0])
-    return pretrained_cfg.with_fields(pretrained_cfg_overlay or {})
 
 
 def build_model_with_cfg(
@@ -67,6 +37,7 @@ def build_model_with_cfg(
     out_indices: Indices = None,
     feature_cls: str | Callable[..., nn.Module] | None = None,
     output_fmt: str | None = None,
+    norm: bool | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
     **kwargs: Any,
@@ -85,9 +56,11 @@ def build_model_with_cfg(
         cache_dir: where downloads are kept.
         features_only: return the network as a feature extractor, see `Backbone.as_features`.
         out_indices: levels of the feature extractor; default: the network's, usually all.
-        feature_cls: form of the feature extractor, by name or class; see `hub.wrappers`; default:
+        feature_cls: form of the feature extractor, by name or class; see
+            `hub.backbone.wrappers`; default:
             "list".
         output_fmt: layout of its maps: "NCHW" (default), "NHWC" or "NLC".
+        norm: apply to its maps the norms of the network; default: no.
         device: where the network is to be.
         dtype: floating-point type of its parameters.
         **kwargs: constructor keywords. `num_classes` and `in_chans` default to those of the
@@ -98,20 +71,20 @@ def build_model_with_cfg(
             without `features_only`.
         WeightsError: the weights cannot be found, read or fitted.
     """
-    of_features = dict(out_indices=out_indices, feature_cls=feature_cls, output_fmt=output_fmt)
+    of_features: dict[str, Any] = dict(
+        out_indices=out_indices, feature_cls=feature_cls, output_fmt=output_fmt, norm=norm
+    )
+    of_features = {key: value for key, value in of_features.items() if value is not None}
     for key, value in of_features.items():
-        if value is not None and not features_only:
+        if not features_only:
             raise TypeError(
                 f"{key}={value!r} is of a feature extractor: add features_only=True for maps, or "
                 f"leave {key} out for logits"
             )
-    weights = resolve_pretrained_cfg(variant, pretrained_cfg, pretrained_cfg_overlay)
+    weights = resolve_weights(variant, pretrained_cfg, pretrained_cfg_overlay)
     parameters = inspect.signature(model_cls).parameters
     _check_keywords(variant, model_cls, parameters, kwargs)
-    stated = _FIELDS if weights.is_declared else set(pretrained_cfg_overlay or ())
-    for key, value in _defaults(weights, stated).items():
-        if key in parameters:
-            kwargs.setdefault(key, value)
+    kwargs = {k: v for k, v in _defaults(weights).items() if k in parameters} | kwargs
     if not weights.is_declared:
         weights = _described_by(weights, parameters, kwargs)
     device = torch.device(device) if device is not None else torch.get_default_device()
@@ -127,7 +100,7 @@ def build_model_with_cfg(
     whole = model.state_dict().keys()
     features: nn.Module = model
     if features_only:
-        features = _as_features(model, feature_cls or "list", out_indices, output_fmt)
+        features = _as_features(model, **of_features)
         if model not in features.modules():
             vars(features)["_network"] = model  # checkpoints have its names
     cut_off = frozenset(whole - model.state_dict().keys())
@@ -152,9 +125,9 @@ def build_model_with_cfg(
 
 def _as_features(
     model: nn.Module,
-    feature_cls: str | Callable[..., nn.Module],
-    out_indices: Indices,
-    output_fmt: str | None,
+    feature_cls: str | Callable[..., nn.Module] = "list",
+    out_indices: Indices = None,
+    **options: Any,
 ) -> nn.Module:
     """Return a network as a feature extractor of the form asked for."""
     from hub.backbone.wrappers import FEATURE_CLASSES
@@ -171,22 +144,15 @@ def _as_features(
                 "feature_info, feature_cls='hook' works"
             )
         feature_cls = FEATURE_CLASSES[feature_cls]
-    options = {"output_fmt": output_fmt} if output_fmt is not None else {}
     return feature_cls(model, out_indices=out_indices, **options)
 
 
-#: Keywords of a build that are not a network's; a downloaded configuration must not set them.
-BUILD_OPTIONS = frozenset(inspect.signature(build_model_with_cfg).parameters) - {"kwargs"} | {
-    "checkpoint_path"
-}
-
-
-def _defaults(weights: Weights, stated: Collection[str]) -> dict[str, Any]:
+def _defaults(weights: Weights) -> dict[str, Any]:
     """Return the constructor keywords that follow from what is stated about the weights."""
     values: dict[str, Any] = {}
-    if "num_classes" in stated:
+    if "num_classes" in weights.stated:
         values["num_classes"] = weights.num_classes
-    if "input_size" in stated:
+    if "input_size" in weights.stated:
         values["in_chans"] = weights.input_size[0]
     if weights.fixed_input_size:
         values["img_size"] = weights.input_size[-2:]

@@ -117,10 +117,11 @@ def _download_arguments(parser: ArgumentParser) -> None:
 
 
 def _download(args: Namespace) -> int:
-    import hub
+    from hub.builder.create import create_model
+    from hub.pretrained.saving import save_pretrained
 
-    model = hub.create_model(args.name, pretrained=True, cache_dir=args.cache_dir)
-    hub.save_pretrained(model, args.to)
+    model = create_model(args.name, pretrained=True, cache_dir=args.cache_dir)
+    save_pretrained(model, args.to)
     print(f"{args.name} is in {args.to}: use it as local-dir:{args.to}")
     return 0
 
@@ -134,10 +135,10 @@ def _push_arguments(parser: ArgumentParser) -> None:
 
 
 def _push(args: Namespace) -> int:
-    from hub.saving import push_folder
+    from hub.pretrained.saving import push_to_hub
 
     print(
-        push_folder(
+        push_to_hub(
             args.folder,
             args.repository,
             private=args.private,
