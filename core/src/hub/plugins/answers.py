@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 #: Hooks that offer things by name, and what these are.
 TABLES: dict[str, type] = {"hub_sources": str, "hub_attributes": str, "hub_commands": Command}
+_COMMAND = re.compile(r"[\w-]+( [\w-]+)?")
 _REFERENCE = re.compile(r"\w+(\.\w+)*:\w+(\.\w+)*")
 
 
@@ -51,6 +52,8 @@ def as_table(hook: str, answer: Any) -> dict[str, Any]:
             raise PluginError(f"{hook} offers {described(thing)}, not a {kind.__name__}")
         if not isinstance(name, str):
             raise PluginError(f"{hook} offers something as {name!r}, and a name is a str")
+        if kind is Command and not _COMMAND.fullmatch(name):
+            raise PluginError(f"{hook} offers {name!r}: a command has one word, or two")
         if isinstance(thing, str) and not _REFERENCE.fullmatch(thing):
             raise PluginError(f"{hook} offers {name!r} as {thing!r}: write 'package.module:name'")
     return {normal_scheme(n): t for n, t in table.items()} if hook == "hub_sources" else table

@@ -148,9 +148,10 @@ class Host:
         owners = self.claimants(hook).get(name, [])
         if len(owners) < 2 or self._is_own(owners[0]):
             return ""
+        others = ",".join(f"-{owner}" for owner in owners[1:])
         return (
-            f"{name!r} is claimed by the plugins {' and '.join(owners)}: leave one out with "
-            f"HUB_PLUGINS=-{owners[-1]}, and tell their authors"
+            f"{name!r} is claimed by the plugins {' and '.join(owners)}: keep one, with "
+            f"HUB_PLUGINS={others} for instance, and tell their authors"
         )
 
     def claimants(self, hook: str) -> dict[str, list[str]]:
@@ -168,7 +169,23 @@ class Host:
         for owner, table in tables:
             for name, thing in table.items():
                 claims.setdefault(name, []).append((owner, thing))
+        for word in {name.partition(" ")[0] for name in claims if " " in name} & claims.keys():
+            self._part(claims, word)
         return claims
+
+    def _part(self, claims: dict[str, list[tuple[str, Any]]], word: str) -> None:
+        """Let a word be a command or a group of commands: it cannot be both."""
+        group = [name for name in claims if name.startswith(f"{word} ")]
+        single, several = claims[word], [offer for name in group for offer in claims[name]]
+        if any(self._is_own(owner) for owner, _ in several):
+            claims[group[0]] += claims.pop(word)
+        elif self._is_own(single[0][0]):
+            claims[word] += several
+        else:
+            claims[word] = single + several
+        if word in claims:
+            for name in group:
+                del claims[name]
 
     def _is_own(self, owner: str) -> bool:
         return owner == "core" or self.plugins[owner].official

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 import traceback
 from collections.abc import Callable
@@ -68,7 +69,8 @@ def _place(name: str, error: BaseException) -> str:
     family = registry.find(name)[0].family
     if family is None:
         return ""
-    cls = registry.load_object(family.model)
+    module, _, attribute = family.model.partition(":")
+    cls = getattr(importlib.import_module(module), attribute)
     package = Path(inspect.getfile(cls)).parent
     cause: BaseException | None = error
     while cause is not None:
