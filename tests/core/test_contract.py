@@ -472,6 +472,11 @@ def test_norms_of_rows_stay_for_the_levels_that_are_asked_for(x):
     features = copy.deepcopy(whole).as_features([1], norm=True)
     close(features(x)[0], wanted[1])
     assert {n[:7] for n, _ in features.named_parameters() if "norms" in n} == {"norms.1"}
+    cut = copy.deepcopy(whole)
+    cut.prune_intermediate_layers([1])
+    close(cut(x), wanted[1])
+    cut.train()(x).sum().backward()
+    assert all(p.grad is not None for p in cut.parameters())
     bare = copy.deepcopy(whole).as_features([0, 1])
     assert not [n for n, _ in bare.named_parameters() if "norms" in n]
 
