@@ -292,6 +292,11 @@ def test_pool_that_has_weights_is_taken_away_by_build_head(x):
         model.reset_classifier(7, "map")
 
 
+def test_linear_classifier_of_a_map_is_refused(x):
+    with pytest.raises(ValueError, match="for 7 classes has nothing to see"):
+        built(Stages).reset_classifier(7, "")
+
+
 def test_no_pool_is_refused_where_it_is_not_legal(x):
     class Pooled(Widened):
         pools = ("avg", "max")
@@ -314,6 +319,19 @@ def test_dropout_is_once(kind, x):
     model.drop_rate = 0.0
     assert (model.forward_head(torch.ones(4, 8, 1, 1), True) != 0).any()
     assert model.drop_rate == 0.0
+
+
+def test_dropout_that_nobody_runs_is_none(x):
+    class Beside(Stages):
+        classifier_path = "head.1"
+
+        def __init__(self, num_classes=5, drop_rate=0.0):
+            super().__init__(num_classes, drop_rate=drop_rate)
+            self.head = nn.Sequential(nn.Dropout(drop_rate), nn.Linear(8, num_classes))
+
+    model = built(Beside, drop_rate=0.5).train()
+    pooled = model.forward_head(torch.ones(64, 8, 1, 1), pre_logits=True)
+    assert 0.35 < (pooled == 0).float().mean() < 0.65
 
 
 def test_several_classifiers_agree_on_a_mean_and_are_told_apart_where_asked(x):
@@ -507,7 +525,11 @@ def test_keywords_reach_the_levels_that_declare_them_and_others_fail(x):
     mask = torch.zeros(1, 26, 1)
     assert not torch.equal(model(x, mask=mask), model(x))
     close(model({"patches": x, "mask": mask}), model(x, mask=mask))
+    close(
+        model.forward_features({"patches": x, "mask": mask}), model.forward_features(x, mask=mask)
+    )
     levels = model.forward_intermediates(x, mask=mask, intermediates_only=True)
+    close(model.run_levels({"patches": x, "mask": mask})[0][1][:, 2:].mT, levels[1].flatten(2))
     close(levels[0], levels[-1])
     with pytest.raises(TypeError, match="masc"):
         model(x, masc=mask)

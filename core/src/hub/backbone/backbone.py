@@ -114,9 +114,7 @@ class Backbone(Stated, Generic[Out]):
             (B, num_classes) logits; with `num_classes=0` what the classifier would have seen. In
             training, after `set_distilled_training(True)`, a tuple with those of each classifier.
         """
-        if isinstance(x, Mapping):
-            kwargs = {**x, **kwargs}
-            x = kwargs.pop("patches")
+        x, kwargs = _unpacked(x, kwargs)
         if self._outputs is not None:
             return self.forward_intermediates(x, intermediates_only=True, **self._outputs, **kwargs)
         return self.forward_head(self.forward_features(x, **kwargs))
@@ -132,6 +130,7 @@ class Backbone(Stated, Generic[Out]):
 
         Without its head, or cut and hierarchical, a network returns its last level.
         """
+        x, kwargs = _unpacked(x, kwargs)
         return self._run(x, self._num_levels, (), kwargs)[1]
 
     @final
@@ -143,6 +142,7 @@ class Backbone(Stated, Generic[Out]):
             indices: levels, see `hub.features.take_indices`; default: all that are left.
             **kwargs: what `forward_levels` takes besides.
         """
+        x, kwargs = _unpacked(x, kwargs)
         wanted = range(self._num_levels) if indices is None else self._check_levels(indices)
         return self._run(x, self._num_levels, wanted, kwargs)
 
@@ -244,7 +244,13 @@ class Backbone(Stated, Generic[Out]):
             ValueError: a level or layout that does not exist.
         """
         check_layout(output_fmt)
+        x, kwargs = _unpacked(x, kwargs)
         wanted = self._check_levels(indices)
+        if x.ndim != 4 and output_fmt != "NLC":
+            raise ValueError(
+                f"output_fmt={output_fmt!r}: patches of shape {tuple(x.shape)} have no grid that a "
+                "map could be made of; give output_fmt='NLC', or images"
+            )
         height, width = x.shape[-2:]
         end = wanted[-1] + 1 if stop_early or intermediates_only else self._num_levels
         features: Any = None
@@ -299,7 +305,10 @@ class Backbone(Stated, Generic[Out]):
         is_pooled, roots = self.pool_name != "", self._roots
         for name in self._head_order:
             if name == "global_pool":
-                x = self.forward_pool(x) if is_pooled else x
+                if is_pooled:
+                    x = self.forward_pool(x)
+                elif isinstance(x, Mapping):  # without what no pool asks for
+                    x = x["patches"]
                 continue
             module = getattr(self, name)
             if is_head(module):
@@ -560,3 +569,11 @@ class Backbone(Stated, Generic[Out]):
         """Return the names of parameters that weight decay should spare."""
         names = [name for name, _ in self.named_parameters()]
         return {name for pattern in self.no_decay for name in fnmatch.filter(names, pattern)}
+
+
+def _unpacked(x: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return images or patches, and what belongs to them, of what a network was given."""
+    if not isinstance(x, Mapping):
+        return x, kwargs
+    kwargs = {**x, **kwargs}
+    return kwargs.pop("patches"), kwargs

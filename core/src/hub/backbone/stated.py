@@ -97,7 +97,7 @@ class Stated(nn.Module):
         Args:
             x: (B, in_chans, H, W) images, normalised. What else a caller may give (masks,
                 coordinates) a subclass declares by name, with defaults. Keywords end here: what
-                the head needs of them is returned.
+                the head needs of them is returned, in a dict with the features as "patches".
         """
 
     def forward_final(self, x: Any) -> Any:
@@ -145,6 +145,11 @@ class Stated(nn.Module):
             num_classes: outputs; 0 for an identity.
             global_pool: name of the pool; "", be it legal or not, where a cut takes the head.
         """
+        if num_classes and not global_pool and self.layout == "NCHW":
+            raise ValueError(
+                f"without a pool (global_pool={global_pool!r}) a linear classifier for "
+                f"{num_classes} classes has nothing to see: name a pool, or use num_classes=0"
+            )
         self._set_widths()
         self._modules.pop("global_pool", None)
         self.global_pool = global_pool
@@ -259,9 +264,13 @@ class Stated(nn.Module):
 
     @property
     def _dropouts(self) -> list[nn.Dropout]:
-        """The modules in the head that drop; where there are none, `forward_head` drops itself."""
-        parts = [m for name in self.head_names if (m := self._modules.get(name)) is not None]
-        return [m for part in parts for m in part.modules() if isinstance(m, nn.Dropout)]
+        """The modules of the head that drop; where there are none, `forward_head` drops itself."""
+        roots = self._roots
+        parts = [self._modules.get(name) for name in self._head_order if name not in roots]
+        head = self._head_object
+        parts += [head] if head is not None else [attrgetter(path)(self) for path in self._paths]
+        found = (m for part in parts if part is not None for m in part.modules())
+        return [m for m in found if isinstance(m, nn.Dropout)]
 
     @property
     def drop_rate(self) -> float:
