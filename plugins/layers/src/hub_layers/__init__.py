@@ -43,6 +43,10 @@ from .anti_alias import (
 from .attention import (
     Attention,
 )
+from .attention2d import (
+    Attention2d,
+    MultiQueryAttention2d,
+)
 from .cbam import (
     CbamModule,
     ChannelAttn,
@@ -55,15 +59,20 @@ from .channel_attention import (
     create_attn,
     get_attn,
 )
+from .cond_conv import (
+    CondConv2d,
+)
 from .conv import (
-    Conv2dSame,
     ConvBnAct,
     ConvNormAct,
     SeparableConv2d,
     SeparableConvBnAct,
     SeparableConvNormAct,
-    conv2d_same,
     create_conv2d,
+)
+from .conv2d_same import (
+    Conv2dSame,
+    conv2d_same,
 )
 from .drop import (
     DropBlock2d,
@@ -103,6 +112,9 @@ from .layout import (
     get_spatial_dim,
     nchw_to,
     nhwc_to,
+)
+from .mixed_conv import (
+    MixedConv2d,
 )
 from .mlp import (
     ConvMlp,
@@ -214,6 +226,7 @@ __all__ = [
     "AdaptiveAvgMaxPool2d",
     "AdaptiveCatAvgMaxPool2d",
     "Attention",
+    "Attention2d",
     "AvgPool2dSame",
     "BatchNormAct2d",
     "BlurPool2d",
@@ -223,6 +236,7 @@ __all__ = [
     "CircularEfficientChannelAttn",
     "ClNormMlpClassifierHead",
     "ClassifierHead",
+    "CondConv2d",
     "Conv2dSame",
     "ConvBnAct",
     "ConvMlp",
@@ -266,7 +280,9 @@ __all__ = [
     "LightSpatialAttn",
     "MaxPool2dSame",
     "Mish",
+    "MixedConv2d",
     "Mlp",
+    "MultiQueryAttention2d",
     "NameTable",
     "NormAct",
     "NormMlpClassifierHead",
