@@ -10,7 +10,7 @@ filters the channels that it has; timm leaves the first out and counts those of 
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -28,7 +28,20 @@ from hub_layers import (
 )
 
 KernelSize = int | list[int]
-Tap = tuple[str, int]
+
+
+class Tap(NamedTuple):
+    """A map inside a block.
+
+    Args:
+        channels: C of the map.
+        module: name in the block of the module where it is; "" for the block itself.
+        at_input: the map is what the module takes, not what it gives.
+    """
+
+    channels: int
+    module: str = ""
+    at_input: bool = False
 
 
 def num_groups(group_size: int | None, channels: int) -> int:
@@ -113,7 +126,7 @@ class ResidualBlock(nn.Module):
 
     @property
     def expansion(self) -> Tap:
-        """The widest map of the block: the module that takes it ("": the output), and its C."""
+        """The widest map of the block."""
         raise NotImplementedError
 
 
@@ -190,8 +203,8 @@ class ConvBnAct(ResidualBlock):
 
     @property
     def expansion(self) -> Tap:
-        """The block expands nothing: its output."""
-        return "", self.out_chs
+        """The block expands nothing: what its convolution gives."""
+        return Tap(self.out_chs, "bn1")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x: (B, in_chs, H, W). Returns: (B, out_chs, H', W')."""
@@ -317,7 +330,7 @@ class DepthwiseSeparableConv(SpaceToDepthBlock):
     @property
     def expansion(self) -> Tap:
         """The input of the pointwise convolution."""
-        return "conv_pw", self.conv_pw.in_channels
+        return Tap(self.conv_pw.in_channels, "conv_pw", at_input=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x: (B, in_chs, H, W). Returns: (B, out_chs, H', W')."""
@@ -401,7 +414,7 @@ class InvertedResidual(SpaceToDepthBlock):
     @property
     def expansion(self) -> Tap:
         """The input of the projection."""
-        return "conv_pwl", self.conv_pwl.in_channels
+        return Tap(self.conv_pwl.in_channels, "conv_pwl", at_input=True)
 
     def run(self, x: torch.Tensor, *routing: torch.Tensor) -> torch.Tensor:
         """The block; `routing` is what its convolutions take besides the map."""
@@ -541,7 +554,7 @@ class EdgeResidual(ResidualBlock):
     @property
     def expansion(self) -> Tap:
         """The input of the projection."""
-        return "conv_pwl", self.conv_pwl.in_channels
+        return Tap(self.conv_pwl.in_channels, "conv_pwl", at_input=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x: (B, in_chs, H, W). Returns: (B, out_chs, H', W')."""

@@ -333,10 +333,9 @@ def build_blocks(
                 module=f"{path}.{index}",
                 stage=index + 1,
             )
-            inner, width = blocks[-1].expansion
-            if feature_location == "expansion" and inner:
-                where = f"{level.module}.{len(blocks) - 1}.{inner}"
-                level = dataclasses.replace(level, channels=width, module=where, at_input=True)
+            if feature_location == "expansion" and (tap := blocks[-1].expansion).module:
+                where = f"{level.module}.{len(blocks) - 1}.{tap.module}"
+                level = dataclasses.replace(level, **tap._asdict() | dict(module=where))
             features.append(level)
         stages.append(stage_layer(*blocks))
     return Trunk(stages, features, chs)

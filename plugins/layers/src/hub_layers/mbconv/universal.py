@@ -120,7 +120,7 @@ class UniversalInvertedResidual(ResidualBlock):
     @property
     def expansion(self) -> Tap:
         """The input of the projection."""
-        return "pw_proj.conv", self.pw_proj.in_channels
+        return Tap(self.pw_proj.in_channels, "pw_proj.conv", at_input=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x: (B, in_chs, H, W). Returns: (B, out_chs, H', W')."""
@@ -242,7 +242,7 @@ class MobileAttention(ResidualBlock):
     @property
     def expansion(self) -> Tap:
         """Attention expands nothing: its output."""
-        return "", self.out_chs
+        return Tap(self.out_chs)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x: (B, in_chs, H, W). Returns: (B, out_chs, H, W)."""
