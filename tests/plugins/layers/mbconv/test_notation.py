@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from hub_layers.mbconv import (
+    BlockArgs,
     BlockStringError,
     block_options,
     decode_arch_def,
@@ -68,6 +69,13 @@ def test_decoded_blocks_cannot_be_changed():
     assert hash(args) == hash(decode_block_str("ir_r1_k3.5_s1_e6_c8")[0])
 
 
+def test_blocks_without_a_string_are_checked_too():
+    with pytest.raises(ValueError, match="kind='irr': give one of ds, dsa"):
+        BlockArgs(kind="irr", out_chs=8)
+    with pytest.raises(ValueError, match="stride=3"):
+        BlockArgs(kind="ir", out_chs=8, stride=3)
+
+
 @pytest.mark.parametrize(
     ("string", "parts"),
     [
@@ -86,6 +94,7 @@ def test_decoded_blocks_cannot_be_changed():
         ("ir_r1_k3_s1_c8", ["ir needs 'e', hidden channels", "add it"]),
         ("mqa_r1_k3_s1_h4_c8", ["mqa needs 'd', width of keys and values"]),
         ("ir_r1_k0_s1_e6_c8", ["only uir has kernels of size 0"]),
+        ("ds_r1_k3_s1_p0_c8", ["only uir has kernels of size 0"]),
         ("ds_r1_k3_s1_e6_c8", ["ds does not expand", "take ir"]),
     ],
 )

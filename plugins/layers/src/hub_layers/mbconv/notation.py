@@ -66,6 +66,9 @@ class BlockArgs:
         num_heads: of the attention.
         key_dim: width per head of keys, and of values.
         kv_stride: downsampling of keys and values.
+
+    Raises:
+        ValueError: another kind or stride.
     """
 
     kind: str
@@ -85,6 +88,12 @@ class BlockArgs:
     num_heads: int = 0
     key_dim: int = 0
     kv_stride: int = 1
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"kind={self.kind!r}: give one of {', '.join(KINDS)}")
+        if self.stride not in (1, 2):
+            raise ValueError(f"stride={self.stride}: a block has the stride 1 or 2")
 
 
 def _count(text: str) -> int:
@@ -182,7 +191,7 @@ _ATTENTION = Kind(("r", "k", "s", "c", "h", "d"), ("v", "n", "gs", *_SKIPS))
 
 KINDS: dict[str, Kind] = {
     "ds": _SEPARABLE,
-    "dsa": dataclasses.replace(_SEPARABLE, defaults=dict(skip=False)),
+    "dsa": Kind(_SEPARABLE.needs, _SEPARABLE.takes, dict(skip=False)),
     "ir": Kind(("r", "k", "s", "e", "c"), ("se", "n", "a", "p", "cc", "d", "gs", *_SKIPS)),
     "er": Kind(("r", "k", "s", "e", "c"), ("se", "n", "p", "fc", "gs", *_SKIPS)),
     "cn": Kind(("r", "k", "s", "c"), ("e", "n", "gs", *_SKIPS), dict(skip=False)),
@@ -225,9 +234,8 @@ def decode_block_str(block: str) -> tuple[BlockArgs, int]:
         try:
             fields[code.field] = code.read(value)
         except (ValueError, KeyError):
-            raise _error(
-                block, token, f"not a value of {letters!r}, which is {code.allowed}"
-            ) from None
+            what = f"not a value of {letters!r}, which is {code.allowed}"
+            raise _error(block, token, what) from None
     for letters in kind.needs:
         if CODES[letters].field not in fields:
             what = f"{name} needs {letters!r}, {CODES[letters].allowed}"
@@ -246,7 +254,8 @@ def _split(token: str) -> tuple[str, str]:
 
 
 def _check(block: str, name: str, fields: dict[str, Any]) -> None:
-    if name != "uir" and 0 in (fields.get(f, 1) for f in ("kernel_size", "exp_kernel_size")):
+    kernels = (fields.get(f"{place}kernel_size") for place in ("", "exp_", "pw_"))
+    if name != "uir" and 0 in kernels:
         raise BlockStringError(f"block string {block!r}: only uir has kernels of size 0, for none")
     if name in ("ds", "dsa", "cn") and fields.get("exp_ratio", 1) != 1:
         what = f"{name} does not expand; write e1 or nothing, or take ir"
