@@ -49,7 +49,7 @@ def test_norm_without_affine_has_no_state():
 
 
 def test_norm_act_is_norm_then_act_with_the_keys_of_the_norm():
-    from hub_layers.norm_act import NORM_ACT_OF, NORM_ACTS
+    from hub_layers.norm.norm_act import NORM_ACT_OF, NORM_ACTS
 
     for plain, fused in NORM_ACT_OF.items():
         if fused not in NORM_ACTS.values() or plain is nn.GroupNorm or plain is nn.LayerNorm:
