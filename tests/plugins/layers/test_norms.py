@@ -136,7 +136,9 @@ def test_synchronizing_keeps_parameters_and_activation():
 
 
 def test_name_of_a_norm_is_the_one_that_finds_its_class():
-    for name in L.norms.NORMS:
+    from hub_layers.norm.norms import NORMS
+
+    for name in NORMS:
         norm = L.get_norm_layer(name)(32) if name != "groupnorm" else L.GroupNorm(32, 4)
         assert L.get_norm_layer(L.get_norm_name(norm)) is type(norm)
     assert L.get_norm_name(nn.BatchNorm2d(4)) == "batchnorm2d"
