@@ -60,7 +60,7 @@ def test_inplace_reaches_only_those_who_know_it():
 
 
 def test_every_activation_function_equals_its_module():
-    from hub_layers.activations import ACTIVATION_FNS, ACTIVATIONS
+    from hub_layers.act.activations import ACTIVATION_FNS, ACTIVATIONS
 
     x = torch.linspace(-4, 4, 33)
     assert set(ACTIVATIONS) - set(ACTIVATION_FNS) == {"prelu"}

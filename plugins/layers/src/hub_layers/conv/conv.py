@@ -5,13 +5,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from .anti_alias import create_aa
+from ..names import LayerFactory, LayerType
+from ..norm.norm_act import create_norm_act_layer
+from ..padding import PadType, Size
+from ..pool.anti_alias import create_aa
 from .cond_conv import CondConv2d
 from .conv2d_same import create_plain_conv2d
 from .mixed_conv import MixedConv2d
-from .names import LayerFactory, LayerType
-from .norm_act import create_norm_act_layer
-from .padding import PadType, Size
 
 AnyConv2d = nn.Conv2d | MixedConv2d | CondConv2d
 

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..padding import PadType, Size, resolve_padding
+from ..tuples import to_2tuple
 from .conv2d_same import conv2d_same
-from .padding import PadType, Size, resolve_padding
-from .tuples import to_2tuple
 
 
 class CondConv2d(nn.Module):

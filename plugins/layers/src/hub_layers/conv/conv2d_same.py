@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .padding import PadType, Size, pad_same, resolve_padding
-from .tuples import to_2tuple
+from ..padding import PadType, Size, pad_same, resolve_padding
+from ..tuples import to_2tuple
 
 
 def conv2d_same(

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..padding import PadType, Size
 from .conv2d_same import create_plain_conv2d
-from .padding import PadType, Size
 
 
 def split_channels(channels: int, shares: int) -> list[int]:

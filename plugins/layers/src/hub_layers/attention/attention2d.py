@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .conv import create_conv2d
-from .names import LayerType
-from .norms import create_norm_layer
-from .padding import PadType
-from .pooling import create_pool2d
-from .tuples import to_2tuple
+from ..conv.conv import create_conv2d
+from ..names import LayerType
+from ..norm.norms import create_norm_layer
+from ..padding import PadType
+from ..pool.pooling import create_pool2d
+from ..tuples import to_2tuple
 
 
 class Attention2d(nn.Module):
