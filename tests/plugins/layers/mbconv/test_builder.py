@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hub_layers import mbconv
+from hub_layers import BlurPool2d, mbconv
 from hub_layers.mbconv import build_blocks, decode_arch_def, place_blocks, round_channels
 from torch import nn
 from trunks import Trunks, block_lines
@@ -147,6 +147,41 @@ def test_space_to_depth_is_left_where_the_next_stride_was():
         sizes.append(tuple(x.shape[1:]))
     assert sizes == [(64, 8, 8), (24, 8, 8), (32, 4, 4)]
     assert [(f.stage, f.reduction) for f in trunk.features] == [(0, 2), (2, 4), (3, 8)]
+
+
+def test_a_width_that_is_expanded_instead_is_rounded_like_all_widths():
+    arch = decode_arch_def([["er_r1_k3_s1_e2_fc24_c16"]])
+    double = functools.partial(round_channels, multiplier=2.0)
+    assert build_blocks(8, arch, round_chs_fn=double).stages[0][0].conv_exp.out_channels == 96
+
+
+def test_anti_aliasing_is_where_the_strides_are():
+    trunk = build_blocks(8, ARCH, aa_layer="blurpc")
+    found = [isinstance(b.aa, BlurPool2d) for stage in trunk.stages for b in stage]
+    assert found == [False, True, False, True, False]
+
+
+MANY = [
+    ["ds_r1_k3_s1_c8_se0.5", "ir_r1_k3_s1_e2_c8_cc2", "er_r1_k3_s1_e2_c8", "ir_r1_k3.5_s1_e2_c8"],
+    ["uir_r1_a3_k3_p3_s2_e2_c16", "mqa_r1_k3_s1_h2_d4_v2_c16", "mha_r1_k3_s1_h2_d4_c16"],
+]
+
+
+def test_every_kind_of_block_exports_with_any_batch():
+    stages = build_blocks(8, decode_arch_def(MANY), pad_type="same").stages
+    network = nn.Sequential(*stages).eval()
+    batch = {0: torch.export.Dim("batch", min=1, max=16)}
+    exported = torch.export.export(network, (torch.randn(2, 8, 16, 16),), dynamic_shapes=[batch])
+    x = torch.randn(3, 8, 16, 16)
+    torch.testing.assert_close(exported.module()(x), network(x))
+
+
+def test_every_kind_of_block_takes_channels_last():
+    network = nn.Sequential(*build_blocks(8, decode_arch_def(MANY)).stages).eval()
+    x = torch.randn(2, 8, 16, 16)
+    expected = network(x)
+    network.to(memory_format=torch.channels_last)
+    torch.testing.assert_close(network(x.to(memory_format=torch.channels_last)), expected)
 
 
 def test_device_and_dtype_reach_every_parameter():
