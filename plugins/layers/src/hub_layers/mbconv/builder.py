@@ -16,10 +16,9 @@ from .blocks import (
     DepthwiseSeparableConv,
     EdgeResidual,
     InvertedResidual,
-    ResidualBlock,
-    SqueezeExcite,
 )
 from .notation import BlockArgs, Kernel, round_channels
+from .residual import ResidualBlock, SqueezeExcite
 from .universal import MobileAttention, UniversalInvertedResidual
 
 LOCATIONS = ("bottleneck", "expansion")

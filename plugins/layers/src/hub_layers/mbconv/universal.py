@@ -21,7 +21,7 @@ from hub_layers import (
     make_divisible,
 )
 
-from .blocks import KernelSize, ResidualBlock, Tap, drop_path_of, num_groups
+from .residual import KernelSize, ResidualBlock, Tap, drop_path_of, num_groups
 
 
 def layer_scale_of(channels: int, init: float | None, factory: dict[str, Any]) -> nn.Module:
