@@ -6,10 +6,10 @@
     trunk = build_blocks(32, arch, act_layer="silu", drop_path_rate=0.2)
     network.blocks = nn.Sequential(*trunk.stages)
 
-`notation` says what the strings mean; `residual`, `blocks` and `universal` hold the blocks; `builder`
-makes stages and the table of their levels, `init` the weights; `options` has the keywords and
-constants of TensorFlow's networks. `SqueezeExcite` and `ConvBnAct` here are those of these networks,
-with the names in their checkpoints; `hub_layers` has others of the same names.
+`notation` says what the strings mean; `residual`, `blocks` and `universal` hold the blocks;
+`builder` makes stages and the table of their levels, `init` the weights; `options` has the keywords
+and constants of TensorFlow's networks. `SqueezeExcite` and `ConvBnAct` here are those of these
+networks, with the names in their checkpoints; `hub_layers` has others of the same names.
 """
 
 from .blocks import (
