@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from .activations import create_act_layer
-from .names import LayerFactory, LayerType, NameTable, accepts, resolve_layer
+from ..act.activations import create_act_layer
+from ..names import LayerFactory, LayerType, NameTable, accepts, resolve_layer
 from .norms import (
     Fp32,
     FrozenBatchNorm2d,

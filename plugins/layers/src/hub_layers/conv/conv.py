@@ -1,67 +1,19 @@
-"""Convolutions: a factory, TensorFlow's SAME, conv + norm + act, separable convolutions."""
+"""Convolutions: a factory, conv + norm + act, separable convolutions."""
 
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from .anti_alias import create_aa
-from .names import LayerFactory, LayerType
-from .norm_act import create_norm_act_layer
-from .padding import PadType, Size, pad_same, resolve_padding
-from .tuples import to_2tuple
+from ..names import LayerFactory, LayerType
+from ..norm.norm_act import create_norm_act_layer
+from ..padding import PadType, Size
+from ..pool.anti_alias import create_aa
+from .cond_conv import CondConv2d
+from .conv2d_same import create_plain_conv2d
+from .mixed_conv import MixedConv2d
 
-
-def conv2d_same(
-    x: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None = None,
-    stride: tuple[int, ...] = (1, 1),
-    padding: Any = (0, 0),
-    dilation: tuple[int, ...] = (1, 1),
-    groups: int = 1,
-) -> torch.Tensor:
-    """`F.conv2d` with SAME padding; `padding` stands here only to keep the order of arguments."""
-    x = pad_same(x, weight.shape[-2:], stride, dilation)
-    return F.conv2d(x, weight, bias, stride, (0, 0), dilation, groups)
-
-
-class Conv2dSame(nn.Conv2d):
-    """`nn.Conv2d` with TensorFlow's SAME padding: ceil(size / stride) outputs for any size.
-
-    Args: those of `nn.Conv2d`, whose `padding` is ignored.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Size,
-        stride: Size = 1,
-        padding: PadType = 0,
-        dilation: Size = 1,
-        groups: int = 1,
-        bias: bool = True,
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(
-            in_channels,
-            out_channels,
-            to_2tuple(kernel_size),
-            to_2tuple(stride),
-            dilation=to_2tuple(dilation),
-            groups=groups,
-            bias=bias,
-            device=device,
-            dtype=dtype,
-        )
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """input: (B, C, H, W). Returns: (B, out_channels, ceil(H / stride), ceil(W / stride))."""
-        geometry = self.stride, self.padding, self.dilation, self.groups
-        return conv2d_same(input, self.weight, self.bias, *geometry)
+AnyConv2d = nn.Conv2d | MixedConv2d | CondConv2d
 
 
 def create_conv2d(
@@ -77,52 +29,51 @@ def create_conv2d(
     num_experts: int = 0,
     device: Any = None,
     dtype: Any = None,
-) -> nn.Conv2d:
+) -> AnyConv2d:
     """Build a 2D convolution.
 
     Args:
         in_channels: C of the input.
         out_channels: C of the output.
-        kernel_size: a number or a pair.
-        stride: likewise.
+        kernel_size: a number or a tuple; a list, as in `[3, 5, 7]`, makes a `MixedConv2d`, which
+            gives each share of the channels its own kernel.
+        stride: a number or a pair.
         padding: `""` symmetric for the kernel, `"same"` as in TensorFlow, `"valid"` none, or
             numbers.
         dilation: a number or a pair.
         groups: of channels.
         bias: learn a bias.
         depthwise: one group per input channel.
-        num_experts: must be 0; see Raises.
+        num_experts: kernels of a `CondConv2d`, which is called with the weight of each; 0 makes
+            none.
         device: where the parameters live.
         dtype: type of the parameters.
 
     Raises:
-        ValueError: unknown padding; a list of kernel sizes (mixed convolution) or `num_experts`
-            (conditional convolution), which no installed family needs yet.
+        ValueError: unknown padding; a list of kernels with experts, or with groups that are
+            neither one nor one per channel.
     """
+    groups = in_channels if depthwise else groups
+    options: dict[str, Any] = dict(stride=stride, padding=padding, dilation=dilation, bias=bias)
+    options |= dict(device=device, dtype=dtype)
     if isinstance(kernel_size, list):
-        raise ValueError(
-            f"kernel_size={kernel_size!r}: a list means a mixed convolution, which "
-            "hub_layers does not have yet; "
-            "give a number or a tuple (height, width)"
-        )
+        if num_experts > 0:
+            raise ValueError(
+                f"kernel_size={kernel_size!r} with num_experts={num_experts}: a convolution is "
+                "mixed or conditional, not both; give one kernel size or num_experts=0"
+            )
+        if groups not in (1, in_channels):
+            raise ValueError(
+                f"kernel_size={kernel_size!r} with groups={groups}: a mixed convolution is dense "
+                f"(groups=1) or depthwise (groups={in_channels})"
+            )
+        options["depthwise"] = groups == in_channels
+        return MixedConv2d(in_channels, out_channels, kernel_size, **options)
+    options["groups"] = groups
     if num_experts > 0:
-        raise ValueError(
-            f"num_experts={num_experts}: hub_layers has no conditional convolution yet; give 0"
-        )
-    static = resolve_padding(padding, kernel_size, stride, dilation)
-    layer = Conv2dSame if static is None else nn.Conv2d
-    return layer(
-        in_channels,
-        out_channels,
-        to_2tuple(kernel_size),
-        to_2tuple(stride),
-        to_2tuple(static or 0),
-        to_2tuple(dilation),
-        in_channels if depthwise else groups,
-        bias,
-        device=device,
-        dtype=dtype,
-    )
+        options["num_experts"] = num_experts
+        return CondConv2d(in_channels, out_channels, kernel_size, **options)
+    return create_plain_conv2d(in_channels, out_channels, kernel_size, **options)
 
 
 class ConvNormAct(nn.Module):

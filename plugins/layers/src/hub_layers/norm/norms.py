@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .names import LayerFactory, LayerType, NameTable, resolve_layer
+from ..names import LayerFactory, LayerType, NameTable, resolve_layer
 
 Shape = int | Sequence[int]
 

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .layout import get_channel_dim, get_spatial_dim
-from .names import LayerFactory, NameTable
-from .padding import PadType, Size, pad_same, resolve_padding
-from .tuples import to_2tuple
+from ..layout import get_channel_dim, get_spatial_dim
+from ..names import LayerFactory, NameTable
+from ..padding import PadType, Size, pad_same, resolve_padding
+from ..tuples import to_2tuple
 
 
 def adaptive_avgmax_pool2d(x: torch.Tensor, output_size: Size = 1) -> torch.Tensor:

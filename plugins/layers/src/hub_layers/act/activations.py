@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .names import LayerFactory, LayerType, NameTable, accepts, resolve_layer
+from ..names import LayerFactory, LayerType, NameTable, accepts, resolve_layer
 
 ActFn = Callable[..., torch.Tensor]
 

@@ -5,11 +5,11 @@ from typing import Any
 
 from torch import nn
 
+from ..names import LayerFactory, LayerType, NameTable, resolve_layer
 from .cbam import CbamModule, LightCbamModule
 from .eca import CecaModule, EcaModule
 from .gather_excite import GatherExcite
 from .global_context import GlobalContext
-from .names import LayerFactory, LayerType, NameTable, resolve_layer
 from .squeeze_excite import EffectiveSEModule, SEModule
 
 ATTENTIONS: NameTable[LayerFactory] = NameTable(

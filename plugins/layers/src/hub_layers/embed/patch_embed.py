@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .layout import nchw_to
-from .names import LayerFactory
-from .resample import resample_patch_embed
-from .tuples import to_2tuple
+from ..layout import nchw_to
+from ..names import LayerFactory
+from ..position.resample import resample_patch_embed
+from ..tuples import to_2tuple
 
 Size = int | tuple[int, int]
 

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .names import LayerFactory, LayerType, NameTable, accepts, resolve_layer
-from .padding import get_padding
+from ..names import LayerFactory, LayerType, NameTable, accepts, resolve_layer
+from ..padding import get_padding
 
 
 class BlurPool2d(nn.Module):

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .activations import create_act_layer
-from .conv import create_conv2d
-from .mlp import ConvMlp
-from .names import LayerFactory, LayerType
+from ..act.activations import create_act_layer
+from ..conv.conv import create_conv2d
+from ..mlp.mlp import ConvMlp
+from ..names import LayerFactory, LayerType
 from .squeeze_excite import create_gate, reduced_channels, squeeze
 
 

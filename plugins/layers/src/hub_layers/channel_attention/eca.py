@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from .activations import create_act_layer
-from .names import LayerType
+from ..act.activations import create_act_layer
+from ..names import LayerType
 from .squeeze_excite import create_gate, reduced_channels
 
 

@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from .activations import create_act_layer
-from .layout import get_channel_dim, get_spatial_dim
-from .names import LayerFactory, LayerType
-from .tuples import to_2tuple
+from ..act.activations import create_act_layer
+from ..layout import get_channel_dim, get_spatial_dim
+from ..names import LayerFactory, LayerType
+from ..tuples import to_2tuple
 
 Pair = tuple[Any, Any]
 

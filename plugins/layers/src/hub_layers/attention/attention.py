@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .names import LayerFactory
+from ..names import LayerFactory
 
 
 class Attention(nn.Module):

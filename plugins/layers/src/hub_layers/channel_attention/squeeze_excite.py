@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from .activations import create_act_layer
-from .names import LayerFactory, LayerType
-from .tuples import make_divisible
+from ..act.activations import create_act_layer
+from ..names import LayerFactory, LayerType
+from ..tuples import make_divisible
 
 
 def create_gate(layer: LayerType) -> nn.Module:

@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from .mlp import ConvMlp
-from .names import LayerType
-from .norms import LayerNorm2d
+from ..mlp.mlp import ConvMlp
+from ..names import LayerType
+from ..norm.norms import LayerNorm2d
 from .squeeze_excite import create_gate, reduced_channels, squeeze
 
 

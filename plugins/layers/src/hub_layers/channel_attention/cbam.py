@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from .activations import create_act_layer
-from .conv import ConvNormAct
-from .names import LayerType
+from ..act.activations import create_act_layer
+from ..conv.conv import ConvNormAct
+from ..names import LayerType
 from .squeeze_excite import create_gate, reduced_channels, squeeze
 
 
