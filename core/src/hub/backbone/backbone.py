@@ -319,7 +319,7 @@ class Backbone(Stated, Generic[Out]):
         each = list(x) if isinstance(x, tuple | list) else [x]
         if len(each) > 1 and not is_pooled:
             return x  # branches of several sizes, which nothing has pooled, have no mean
-        if is_pooled and self.layout != "NLC":  # maps of one pixel; a pool may leave tokens
+        if is_pooled and self.layout == "NCHW":  # maps of one pixel; a pool may leave tokens
             each = [y.flatten(1) for y in each]
         if self.training and self._drop_rate and not self._dropouts:
             each = [F.dropout(y, self._drop_rate) for y in each]
