@@ -12,6 +12,7 @@ import hub
 import torch
 from hub import Backbone
 
+from hub_kit import ConformanceError
 from hub_kit.promise import expect, expect_close, expect_equal, promise
 from hub_kit.subject import (
     create,
@@ -126,7 +127,12 @@ def check_saving(name: str) -> None:
 def _expect_saved(model: Backbone, what: str) -> None:
     x = images(model)
     with tempfile.TemporaryDirectory() as folder:
-        hub.save_pretrained(model, folder)
+        try:
+            hub.save_pretrained(model, folder)
+        except hub.HubError as e:
+            raise ConformanceError(
+                f"{what} is not saved ({e}): `present_arguments` returns what it was changed to"
+            ) from e
         again = create(f"local-dir:{folder}", pretrained=True)
         expect_close(again(x), model(x), f"outputs of {what} and of the one loaded")
     for attribute in ("num_classes", "in_chans", "drop_rate", "pool_name"):
