@@ -34,6 +34,7 @@ from hub_kit.promise import Check
 #: Checks that need no values, in the order in which they run: what others rest on goes first.
 CHEAP: tuple[Check, ...] = (
     construction.check_builds,
+    construction.check_derived,
     levels.check_levels,
     levels.check_table,
     levels.check_modules,
@@ -113,12 +114,16 @@ class Report:
         """Return each failure that follows from no other, with the checks that follow from it."""
         found: dict[tuple[str, str], list[str]] = {}
         for name, check in self.failures:
-            bases = [base for base in _bases(check) if (name, base) in self.failures]
-            if bases:
-                found.setdefault((name, bases[-1]), []).append(check)
+            bases = self._failed_bases(name, check)
+            roots = [base for base in bases if not self._failed_bases(name, base)]
+            if roots:
+                found.setdefault((name, roots[0]), []).append(check)
             else:
                 found.setdefault((name, check), [])
         return found
+
+    def _failed_bases(self, name: str, check: str) -> list[str]:
+        return [base for base in _bases(check) if (name, base) in self.failures]
 
     def __str__(self) -> str:
         lines = []

@@ -59,7 +59,7 @@ def check_table(name: str) -> None:
         axes = 3 if layout == "NLC" else 4
         expect_equal(level.ndim, axes, f"axes of level {i}, whose layout is {layout}")
         width = level.shape[1 if layout == "NCHW" else -1]
-        expect_equal(width, row["num_chs"], f"channels of level {i}, against num_chs")
+        expect_equal(width, row["num_chs"], f"channels of level {i} as {layout}, against num_chs")
         _, _, height, wide = map_shape(model, i, level, run.x)
         if layout == "NLC":
             due = prefix + height * wide
