@@ -1,8 +1,12 @@
 """What all tests share: the state of the host between them, and plugins made on the spot."""
 
+import os
 import sys
 import textwrap
 from pathlib import Path
+
+if count := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # the cores are shared; before torch
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(count))))
 
 import pytest
 from hub import plugins, registry

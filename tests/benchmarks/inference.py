@@ -17,7 +17,7 @@ import time
 import hub
 import timm
 import torch
-from hub import onednn
+from hub_inference import onednn
 from torch.utils.flop_counter import FlopCounterMode
 
 MODELS = "resnet18,resnet50,vit_small_patch16_224"

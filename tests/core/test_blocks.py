@@ -5,7 +5,7 @@ import copy
 import hub
 import pytest
 import torch
-from hub.blocks import run_each
+from hub import BlockSequence
 from torch import nn
 
 SIZES = {"test_resnet": 64, "test_vit": 160}
@@ -116,12 +116,12 @@ def doubling(kind):
 )
 def test_hooks_do_what_they_do_in_a_call(kind):
     torch.manual_seed(0)
-    stage = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    stage = BlockSequence(nn.Linear(4, 4), nn.Linear(4, 4))
     options = {"with_kwargs": True} if "kwargs" in kind else {}
     getattr(stage, f"register_{kind.split()[0]}_hook")(doubling(kind), **options)
 
     def one_by_one(x):
-        return [*run_each(stage, x, lambda block, y: block(y))][-1]
+        return [*stage.each(x)][-1]
 
     results = []
     for run in (stage, one_by_one):

@@ -3,7 +3,7 @@
 import hub
 import pytest
 import torch
-from hub.groups import group_parameters
+from hub.backbone import group_parameters
 
 
 def test_depth_of_a_resnet_is_that_of_its_blocks():

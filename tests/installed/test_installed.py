@@ -64,6 +64,20 @@ def test_core_alone(make_environment):
         "pip install hub-resnet"
     )
     assert "is in hub-data, which is not installed: pip install hub-data" in env.hub("predict")[2]
+    for name in ("optimize", "fuse", "reparameterize_model", "OptimizationError"):
+        assert env.error(f"import hub; hub.{name}") == (
+            f"AttributeError: hub.{name} is in hub-inference, which is not installed: "
+            "pip install hub-inference"
+        )
+
+
+def test_core_with_all_is_everything_official(make_environment):
+    env = make_environment("hub-core[all]")
+    _, out, _ = env.hub("plugins", "list", "--json")
+    found = {plugin["distribution"]: plugin["status"] for plugin in json.loads(out)}
+    names = [p.parent.name for p in ROOT.glob("plugins/*/pyproject.toml")]
+    assert found == {f"hub-{name}": "loaded" for name in names if name != "layers"}
+    assert env.exec("import hub; print(hub.optimize.__module__)") == "hub_inference.optimizing\n"
 
 
 def test_core_and_one_family_are_a_complete_installation(make_environment):

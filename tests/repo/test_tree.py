@@ -41,6 +41,12 @@ def test_environment_holds_every_package():
     assert set(ROOT_PROJECT["tool"]["uv"]["sources"]) == names
 
 
+def test_core_with_all_brings_every_plugin():
+    extras = PROJECTS[ROOT / "core"]["project"]["optional-dependencies"]
+    named = [Requirement(line).name for line in extras["all"]]
+    assert named == [PROJECTS[folder]["project"]["name"] for folder in PLUGINS]
+
+
 def test_versions_go_in_lockstep():
     assert len({p["project"]["version"] for p in PROJECTS.values()}) == 1
 

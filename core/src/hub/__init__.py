@@ -23,7 +23,6 @@ from hub.errors import (
     HubWarning,
     MissingPluginError,
     ModelNameError,
-    OptimizationError,
     PluginError,
     UnknownModelError,
     WeightsError,
@@ -50,12 +49,21 @@ from hub.registry import (
 
 if TYPE_CHECKING:
     from hub_data.preprocessing import preprocessing as preprocessing  # and all of known.json
+    from hub_inference.errors import OptimizationError as OptimizationError
+    from hub_inference.fusing import fuse as fuse
+    from hub_inference.optimizing import optimize as optimize
+    from hub_inference.reparameterizing import reparameterize_model as reparameterize_model
 
-    from hub.backbone import Backbone
+    from hub.backbone import Backbone, BlockSequence, Head, freeze, group_parameters, unfreeze
+    from hub.backbone.wrappers import (
+        FeatureDictNet,
+        FeatureGetterNet,
+        FeatureGraphNet,
+        FeatureHookNet,
+        FeatureListNet,
+    )
     from hub.builder import build_model_with_cfg, resolve_pretrained_cfg
     from hub.features import FeatureInfo
-    from hub.fusing import fuse
-    from hub.groups import freeze, group_parameters, unfreeze
     from hub.loading import (
         adapt_input_conv,
         clean_state_dict,
@@ -63,15 +71,7 @@ if TYPE_CHECKING:
         load_pretrained,
         load_state_dict,
     )
-    from hub.optimizing import optimize
     from hub.saving import push_to_hub, save_pretrained
-    from hub.wrappers import (
-        FeatureDictNet,
-        FeatureGetterNet,
-        FeatureGraphNet,
-        FeatureHookNet,
-        FeatureListNet,
-    )
 
     __version__: str
 
@@ -81,31 +81,32 @@ PretrainedCfg = Weights
 # What needs torch, by module; imported when first asked for.
 _LAZY = {
     "Backbone": "backbone",
-    "FeatureDictNet": "wrappers",
-    "FeatureGetterNet": "wrappers",
-    "FeatureGraphNet": "wrappers",
-    "FeatureHookNet": "wrappers",
+    "BlockSequence": "backbone",
+    "FeatureDictNet": "backbone.wrappers",
+    "FeatureGetterNet": "backbone.wrappers",
+    "FeatureGraphNet": "backbone.wrappers",
+    "FeatureHookNet": "backbone.wrappers",
     "FeatureInfo": "features",
-    "FeatureListNet": "wrappers",
+    "FeatureListNet": "backbone.wrappers",
+    "Head": "backbone",
     "adapt_input_conv": "loading",
     "build_model_with_cfg": "builder",
     "clean_state_dict": "loading",
-    "freeze": "groups",
-    "fuse": "fusing",
-    "group_parameters": "groups",
+    "freeze": "backbone",
+    "group_parameters": "backbone",
     "load_checkpoint": "loading",
     "load_pretrained": "loading",
     "load_state_dict": "loading",
-    "optimize": "optimizing",
     "push_to_hub": "saving",
     "resolve_pretrained_cfg": "builder",
     "save_pretrained": "saving",
-    "unfreeze": "groups",
+    "unfreeze": "backbone",
 }
 
 __all__ = [
     "AmbiguousModelError",
     "Backbone",
+    "BlockSequence",
     "BuildRequest",
     "Command",
     "DefaultCfg",
@@ -116,12 +117,12 @@ __all__ = [
     "FeatureHookNet",
     "FeatureInfo",
     "FeatureListNet",
+    "Head",
     "HubDeprecationWarning",
     "HubError",
     "HubWarning",
     "MissingPluginError",
     "ModelNameError",
-    "OptimizationError",
     "PluginError",
     "PretrainedCfg",
     "Source",
@@ -133,7 +134,6 @@ __all__ = [
     "clean_state_dict",
     "create_model",
     "freeze",
-    "fuse",
     "generate_default_cfgs",
     "get_arch_name",
     "get_arch_pretrained_cfgs",
@@ -153,7 +153,6 @@ __all__ = [
     "load_pretrained",
     "load_state_dict",
     "model_entrypoint",
-    "optimize",
     "parse_model_name",
     "push_to_hub",
     "refresh",

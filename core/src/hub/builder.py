@@ -157,7 +157,7 @@ def _as_features(
     output_fmt: str | None,
 ) -> nn.Module:
     """Return a network as a feature extractor of the form asked for."""
-    from hub.wrappers import FEATURE_CLASSES
+    from hub.backbone.wrappers import FEATURE_CLASSES
 
     if isinstance(feature_cls, str):
         if feature_cls not in FEATURE_CLASSES:

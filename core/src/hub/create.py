@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from hub.backbone import Backbone
-    from hub.wrappers import FeatureGetterNet, FeatureGraphNet, FeatureHookNet
+    from hub.backbone.wrappers import FeatureGetterNet, FeatureGraphNet, FeatureHookNet
 
 
 @overload

@@ -35,7 +35,3 @@ class HubWarning(UserWarning):
 
 class HubDeprecationWarning(HubWarning, FutureWarning):
     """An old name of an architecture was used; the message holds the new one."""
-
-
-class OptimizationError(HubError):
-    """An optimised copy of a network would have other outputs than the network."""

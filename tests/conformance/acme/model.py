@@ -1,7 +1,7 @@
 """Two small good networks: convolutional stages, and token blocks."""
 
 import torch
-from hub import Backbone, FeatureInfo
+from hub import Backbone, BlockSequence
 from hub_layers import create_classifier
 from torch import nn
 
@@ -23,20 +23,18 @@ class TinyConv(Backbone):
     """Stem and three stages; strides 4, 8, 16."""
 
     def __init__(self, *, num_classes=10, in_chans=3, global_pool="avg", drop_rate=0.0):
-        super().__init__()
-        self.num_classes, self.in_chans, self.drop_rate = num_classes, in_chans, drop_rate
+        super().__init__(num_classes, in_chans, global_pool, drop_rate)
         self.stem = nn.Sequential(
             nn.Conv2d(in_chans, 8, 3, 2, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU()
         )
         rows, width = [], 8
         for i, out_chans in enumerate((8, 12, 16)):
             blocks = [ConvBlock(width, out_chans, 2), ConvBlock(out_chans, out_chans, 1)]
-            self.add_module(f"stage{i + 1}", nn.Sequential(*blocks))
+            self.add_module(f"stage{i + 1}", BlockSequence(*blocks))
             width = out_chans
             rows.append(dict(num_chs=width, reduction=4 * 2**i, module=f"stage{i + 1}"))
-        self.feature_info = FeatureInfo(rows)
-        self.num_features = self.head_hidden_size = width
-        self.build_head(num_classes, global_pool)
+        self.feature_info = rows
+        self.num_features = width
 
     def build_head(self, num_classes, global_pool):
         self.global_pool, self.fc = create_classifier(
@@ -46,7 +44,7 @@ class TinyConv(Backbone):
     def forward_levels(self, x):
         x = self.stem(x)
         for name in ("stage1", "stage2", "stage3"):
-            x = self.run(getattr(self, name), x)
+            x = getattr(self, name)(x)
             yield x
 
 
@@ -73,43 +71,29 @@ class TinyTokens(Backbone):
     """Patches of 8 pixels, a class token and a register, three blocks, a final norm."""
 
     layout = "NLC"
-    final_modules = ("norm",)
+    final_norm = "norm"
+    pools = ("token", "avg", "max", "")
     no_decay = ("pos_embed", "cls_token")
     num_prefix_tokens = 2
 
     def __init__(
         self, img_size=32, *, num_classes=10, in_chans=3, global_pool="token", drop_rate=0.0
     ):
-        super().__init__()
-        self.num_classes, self.in_chans, self.drop_rate = num_classes, in_chans, drop_rate
+        super().__init__(num_classes, in_chans, global_pool, drop_rate)
         self.img_size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
-        self.num_features = self.head_hidden_size = width = 16
+        width = 16
         tokens = self.img_size[0] // 8 * (self.img_size[1] // 8)
         self.cls_token = nn.Parameter(torch.zeros(1, 2, width))
         self.pos_embed = nn.Parameter(torch.empty(1, tokens, width))
         self.patch_embed = nn.Conv2d(in_chans, width, 8, 8)
-        self.blocks = nn.Sequential(*(TokenBlock(width) for _ in range(3)))
+        self.blocks = BlockSequence(*(TokenBlock(width) for _ in range(3)))
         self.norm = nn.LayerNorm(width)
-        self.feature_info = FeatureInfo(
+        self.feature_info = [
             dict(num_chs=width, reduction=8, module=f"blocks.{i}") for i in range(3)
-        )
-        self.build_head(num_classes, global_pool)
+        ]
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
-
-    def build_head(self, num_classes, global_pool):
-        if global_pool not in ("", "token", "avg", "max"):
-            raise ValueError(f"global_pool={global_pool!r}: it can be token, avg, max or ''")
-        self.global_pool = global_pool
-        self.fc = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
-
-    def forward_pool(self, x):
-        if self.global_pool == "token":
-            return x[:, 0]
-        if self.global_pool == "avg":
-            return x[:, 2:].mean(1)
-        return x[:, 2:].amax(1) if self.global_pool == "max" else x
 
     def forward_levels(self, x):
         x = self.patch_embed(x).flatten(2).transpose(1, 2) + self.pos_embed
         x = torch.cat((self.cls_token.expand(x.shape[0], -1, -1), x), dim=1)
-        yield from self.run_each(self.blocks, x)
+        yield from self.blocks.each(x)

@@ -256,6 +256,20 @@ def test_an_optimized_copy_answers_alike_and_says_what_it_is(
     assert isinstance(models["convolved"].norm, nn.BatchNorm2d)
 
 
+def test_without_the_plugin_that_optimizes_no_model_is_loaded(
+    folder: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "create_model", None)
+    monkeypatch.setenv("HUB_PLUGINS", "-inference")
+    hub.refresh()
+    try:
+        assert predict(folder, "--optimize") == 1
+    finally:
+        monkeypatch.undo()
+        hub.refresh()
+    assert "hub: error: hub.optimize is in plugin inference (hub-inf" in capsys.readouterr().err
+
+
 def test_patterns_and_folders_come_in_natural_order(folder: Path) -> None:
     found = [Path(file.path).name for file in find_images([folder / "*.[pJ]*", folder])]
     assert found == ["2.png", "10.JPG", "2.png", "10.JPG", "1.png"]

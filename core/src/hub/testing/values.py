@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 import hub
-from hub.backbone import Backbone
+from hub.backbone import Backbone, freeze, group_parameters, unfreeze
 from hub.features import to_layout
-from hub.groups import freeze, group_parameters, unfreeze
 from hub.testing.subject import (
     create,
     expect,
@@ -414,6 +413,8 @@ def check_bfloat16(name: str) -> None:
 @promise("forward")
 def check_optimize(name: str) -> None:
     """`hub.optimize` makes a copy with equal logits and maps, at another batch size too."""
+    if not hasattr(hub, "optimize"):  # hub-inference is not installed
+        return
     model = perturbed(name)
     x = images(model)
     more = torch.cat([x, x.flip(0)])

@@ -124,7 +124,9 @@ def add_predict_arguments(parser: ArgumentParser) -> None:
         help="of images of other types than 8 bits, such as 0 4095",
     )
     parser.add_argument(
-        "--optimize", action="store_true", help="run a faster copy of the model (hub.optimize)"
+        "--optimize",
+        action="store_true",
+        help="run a faster copy of the model (hub.optimize, of hub-inference)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON document instead of lines")
 

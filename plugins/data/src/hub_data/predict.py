@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import sys
 from argparse import Namespace
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import cast
+from typing import Any, cast
 
 import hub
 import torch
@@ -79,7 +79,8 @@ class Classifier:
         input_range: see `load_image`.
 
     Raises:
-        HubError: there is no such model or device, or the model has no classifier.
+        HubError: there is no such model or device, the model has no classifier, or hub-inference,
+            which optimises, is not installed.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Classifier:
         optimize: int = 0,
         input_range: Range | None = None,
     ) -> None:
+        make_faster = _optimize() if optimize else None  # before any weights are fetched
         self.input_range = input_range
         self.device = _available_device(device)
         self.model = hub.create_model(model, pretrained=True).eval().to(self.device)
@@ -102,9 +104,9 @@ class Classifier:
         fitted = with_channels(config, self.in_chans)
         self.transform = cast(Compose, create_transform(**fitted))
         self.names = label_names(self.model)
-        if optimize:
+        if make_faster:
             example = torch.rand(optimize, *config["input_size"], device=self.device)
-            self.model = hub.optimize(self.model, example)
+            self.model = make_faster(self.model, example)
 
     def prepare(self, path: str) -> torch.Tensor | str:
         """Return the image as (C, H, W), or why it cannot be read."""
@@ -194,6 +196,14 @@ def _results(files: Sequence[Found], args: Namespace) -> Iterable[Result]:
     results = classifier.answer(files, topk=args.topk, batch_size=args.batch_size)
     quiet = len(files) < MANY or not sys.stderr.isatty()
     return tqdm(results, total=len(files), unit="image", disable=quiet, leave=False)
+
+
+def _optimize() -> Callable[..., Any]:
+    """Return `hub.optimize`, which another plugin brings."""
+    try:
+        return hub.optimize
+    except AttributeError as error:  # says which, and how to get it
+        raise HubError(str(error)) from error
 
 
 def _available_device(name: str | None) -> torch.device:

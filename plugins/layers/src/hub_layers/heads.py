@@ -131,6 +131,16 @@ class ClassifierHead(nn.Module):
         pool_type = self.global_pool.pool_type if pool_type is None else pool_type
         self._build(num_classes, pool_type, **_factory_like(self, device, dtype))
 
+    @property
+    def pool_type(self) -> str:
+        """Name of the pool; empty for none."""
+        return self.global_pool.pool_type
+
+    def strip(self, in_features: int) -> None:
+        """Drop pool and linear layer: what is given, of `in_features` channels, comes out."""
+        self.in_features = in_features
+        self.reset(0, "")
+
     def forward(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
         """x: a map in `input_fmt`. Returns: (B, K) logits, or (B, C) before the linear layer."""
         x = self.drop(self.global_pool(x))
@@ -213,6 +223,15 @@ class NormMlpClassifierHead(nn.Module):
             self._use_conv(not pool_type)
         self.fc = _linear(self.num_features, num_classes, self.use_conv, **factory)
 
+    @property
+    def pool_type(self) -> str:
+        """Name of the pool; empty for none."""
+        return self.global_pool.pool_type
+
+    def strip(self, in_features: int) -> None:
+        """Drop every layer: what is given, of `in_features` channels, comes out as it is."""
+        _strip(self, in_features)
+
     def _use_conv(self, use_conv: bool) -> None:
         """Turn the hidden layer from linear to 1x1 convolution or back."""
         self.use_conv = use_conv
@@ -233,6 +252,13 @@ class NormMlpClassifierHead(nn.Module):
         x = self.flatten(self.norm(self.global_pool(x)))
         x = self.drop(self.pre_logits(x))
         return x if pre_logits else self.fc(x)
+
+
+def _strip(head: Any, in_features: int) -> None:
+    """Leave nothing in a head with norm and hidden layer."""
+    head.norm, head.pre_logits, head.hidden_size = nn.Identity(), nn.Identity(), None
+    head.in_features = head.num_features = in_features
+    head.reset(0, "")
 
 
 class ClNormMlpClassifierHead(nn.Module):
@@ -302,6 +328,10 @@ class ClNormMlpClassifierHead(nn.Module):
         if pool_type is not None:
             self._set_pool(pool_type)
         self.fc = _linear(self.num_features, num_classes, **factory)
+
+    def strip(self, in_features: int) -> None:
+        """Drop every layer: what is given, of `in_features` channels, comes out as it is."""
+        _strip(self, in_features)
 
     def _pool(self, x: torch.Tensor) -> torch.Tensor:
         match self.pool_type:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from hub import Backbone, FeatureInfo
+from hub import Backbone, BlockSequence, FeatureInfo
 from hub_layers import (
     DropBlock2d,
     DropPath,
@@ -108,12 +108,9 @@ class ResNet(Backbone):
         block_args: Mapping[str, Any] | None = None,
         pruned_widths: PrunedWidths | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(num_classes, in_chans, global_pool, drop_rate)
         if output_stride not in (8, 16, 32):
             raise ValueError(f"output_stride={output_stride!r}: it can be 8, 16 or 32")
-        self.num_classes = num_classes
-        self.in_chans = in_chans
-        self.drop_rate = drop_rate
         act, norm = get_act_layer(act_layer), get_norm_layer(norm_layer)
         stem_widths, stage_widths = pruned_widths or (None, (None, None, None, None))
 
@@ -151,9 +148,10 @@ class ResNet(Backbone):
             levels.append(dict(num_chs=width, reduction=reduction, module=name))
 
         self.feature_info = FeatureInfo(levels)
-        self.num_features = self.head_hidden_size = width
+        self.num_features = width
         self.build_head(num_classes, global_pool)
-        self.init_weights(zero_init_last)
+        self.zero_init_last = zero_init_last
+        self._init(zero_init_last)
 
     def _build_stem(
         self,
@@ -191,8 +189,17 @@ class ResNet(Backbone):
         name = get_norm_name(self.bn1)
         return {**super().present_arguments(), **({"norm_layer": name} if name else {})}
 
-    def init_weights(self, zero_init_last: bool = True) -> None:
-        """Initialise convolutions after He et al. (arXiv:1502.01852), residuals at zero."""
+    def init_weights(self, mode: str = "", zero_init_last: bool | None = None) -> None:
+        """Initialise convolutions after He et al. (arXiv:1502.01852), residuals at zero.
+
+        Args:
+            mode: there is this scheme alone.
+            zero_init_last: start every residual at zero; None: as the network was built.
+        """
+        super().init_weights(mode)
+        self._init(self.zero_init_last if zero_init_last is None else zero_init_last)
+
+    def _init(self, zero_init_last: bool) -> None:
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -205,7 +212,7 @@ class ResNet(Backbone):
         yield x
         x = self.maxpool(x)
         for name in ("layer1", "layer2", "layer3", "layer4"):
-            x = self.run(getattr(self, name), x)
+            x = getattr(self, name)(x)
             yield x
 
 
@@ -265,7 +272,7 @@ def _make_stage(
     drop_path_rates: Sequence[float],
     norm_layer: LayerFactory,
     **kwargs: Any,
-) -> tuple[nn.Sequential, int]:
+) -> tuple[BlockSequence, int]:
     """Return one block per drop-path rate, and how many channels they give."""
     block = BLOCKS[kind] if isinstance(kind, str) else kind
     out, inner = widths or (planes * block.expansion, None)
@@ -297,4 +304,4 @@ def _make_stage(
             )
         )
         in_chans = out
-    return nn.Sequential(*blocks), out
+    return BlockSequence(*blocks), out

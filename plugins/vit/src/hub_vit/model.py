@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from hub import Backbone, FeatureInfo
+from hub import Backbone, BlockSequence, FeatureInfo
 from hub_layers import (
     Attention,
     LayerFactory,
@@ -37,6 +37,7 @@ from hub_vit.init import init_layers
 
 Size = int | tuple[int, int]
 
+POOLS_WITHOUT_TOKEN = ("", "avg", "avgmax", "max")
 POOLS = ("", "token", "avg", "avgmax", "max")
 
 
@@ -83,13 +84,14 @@ class VisionTransformer(Backbone):
     """
 
     classifier_path = "head"
-    head_modules = ("fc_norm", "head_drop", "head")
-    final_modules = ("norm",)
+    head_modules = ("global_pool", "fc_norm", "head_drop", "head")
+    final_norm = "norm"
     layout = "NLC"
     default_indices = 3
-    no_decay = ("pos_embed", "cls_token", "reg_token", "dist_token")
+    no_decay = ("pos_embed", "cls_token", "reg_token")
 
     global_pool: str
+    img_size: tuple[int, int]
     # None where a variant has none.
     cls_token: nn.Parameter | None
     reg_token: nn.Parameter | None
@@ -133,9 +135,11 @@ class VisionTransformer(Backbone):
         mlp_layer: LayerFactory = Mlp,
         attn_layer: LayerFactory = Attention,
     ) -> None:
-        super().__init__()
-        self.num_classes, self.in_chans = num_classes, in_chans
-        self.num_features = self.head_hidden_size = self.embed_dim = embed_dim
+        super().__init__(num_classes, in_chans, global_pool, drop_rate)
+        self.num_features = self.embed_dim = embed_dim
+        if global_pool == "token" and not class_token:
+            raise ValueError("global_pool='token' needs class_token=True; 'avg' works without")
+        self.pools = POOLS if class_token else POOLS_WITHOUT_TOKEN
         self.has_class_token, self.num_reg_tokens = class_token, reg_tokens
         self.num_prefix_tokens = int(class_token) + reg_tokens
         self.no_embed_class = no_embed_class
@@ -152,6 +156,8 @@ class VisionTransformer(Backbone):
             strict_img_size=not dynamic_img_size,
             dynamic_img_pad=dynamic_img_pad,
         )
+        assert self.patch_embed.img_size is not None
+        self.img_size = self.patch_embed.img_size
         self._build_tokens(pos_embed)
         self.pos_drop = nn.Dropout(pos_drop_rate)
         self.patch_drop = (
@@ -160,7 +166,7 @@ class VisionTransformer(Backbone):
             else nn.Identity()
         )
         self.norm_pre = norm(embed_dim) if pre_norm else nn.Identity()
-        self.blocks = nn.Sequential(
+        self.blocks = BlockSequence(
             *(
                 Block(
                     embed_dim,
@@ -186,9 +192,12 @@ class VisionTransformer(Backbone):
         self.norm = norm(embed_dim) if final_norm and not fc_norm else nn.Identity()
         self.fc_norm = norm(embed_dim) if final_norm and fc_norm else nn.Identity()
         self.head_drop = nn.Dropout(drop_rate)
-        self._build_table()
+        self.feature_info = FeatureInfo(
+            dict(num_chs=embed_dim, reduction=self.patch_embed.feat_ratio(), module=f"blocks.{i}")
+            for i in range(depth)
+        )
         self.build_head(num_classes, global_pool)
-        self.init_weights(weight_init)
+        self._init(weight_init)
 
     def _build_tokens(self, pos_embed: str) -> None:
         """Set the prefix tokens and the position embedding; names of absent ones are None."""
@@ -212,52 +221,18 @@ class VisionTransformer(Backbone):
     def _positioned_prefix(self) -> int:
         return 0 if self.no_embed_class else self.num_prefix_tokens
 
-    def _build_table(self) -> None:
-        stride = self.patch_embed.feat_ratio()
-        rows = [
-            dict(num_chs=self.embed_dim, reduction=stride, module=f"blocks.{i}")
-            for i in range(len(self.blocks))
-        ]
-        self.feature_info = FeatureInfo(rows)
-
-    def build_head(self, num_classes: int, global_pool: str) -> None:
-        """Set pool and classifier.
-
-        Raises:
-            ValueError: there is no such pool, or no class token for it.
-        """
-        if global_pool not in POOLS:
-            raise ValueError(
-                f"global_pool={global_pool!r}: it can be {', '.join(map(repr, POOLS))}"
-            )
-        if global_pool == "token" and not self.has_class_token:
-            raise ValueError("global_pool='token' needs class_token=True; 'avg' works without")
-        self.global_pool = global_pool
-        self.head = nn.Linear(self.embed_dim, num_classes) if num_classes else nn.Identity()
-
     def init_weights(self, mode: str = "") -> None:
         """Initialise tokens as ViT does, layers by a scheme of `hub_vit.init`."""
+        super().init_weights()
+        self._init(mode)
+
+    def _init(self, mode: str) -> None:
         if self.pos_embed is not None:
             nn.init.trunc_normal_(self.pos_embed, std=0.02)
         for token in (self.cls_token, self.reg_token):
             if token is not None:
                 nn.init.normal_(token, std=1e-6)
         init_layers(self, mode)
-
-    @property
-    def drop_rate(self) -> float:
-        """Dropout before the classifier."""
-        return self.head_drop.p
-
-    @drop_rate.setter
-    def drop_rate(self, rate: float) -> None:
-        self.head_drop.p = rate
-
-    @property
-    def img_size(self) -> tuple[int, int]:
-        """(height, width) of the images that the position embedding is made for."""
-        assert self.patch_embed.img_size is not None
-        return self.patch_embed.img_size
 
     def set_input_size(self, img_size: Size | None = None, patch_size: Size | None = None) -> None:
         """Take images and patches of another size; position embedding and kernels are resampled.
@@ -271,6 +246,7 @@ class VisionTransformer(Backbone):
         """
         old = self.patch_embed.grid_size
         self.patch_embed.set_input_size(img_size, patch_size)
+        self.img_size = self.patch_embed.img_size or self.img_size
         new = self.patch_embed.grid_size
         if self.pos_embed is not None and new is not None:
             with torch.no_grad():
@@ -296,7 +272,7 @@ class VisionTransformer(Backbone):
         grid = self.feature_size(x.shape[-2], x.shape[-1], 0)
         x = self.add_tokens(self.patch_embed(x), grid)
         x = self.norm_pre(self.patch_drop(self.pos_drop(x)))
-        yield from self.run_each(self.blocks, x)
+        yield from self.blocks.each(x)
 
     def add_tokens(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """Put the prefix tokens before the patches and add the position embedding.
@@ -322,7 +298,6 @@ class VisionTransformer(Backbone):
         return torch.cat((*prefix, x), dim=1) + position
 
     def forward_pool(self, x: Tensor) -> Tensor:
-        """x: (B, N, D). Returns: (B, D), or x where nothing is pooled."""
-        return self.fc_norm(
-            global_pool_nlc(x, self.global_pool, self.num_prefix_tokens, self.pool_include_prefix)
-        )
+        """x: (B, N, D). Returns: (B, D)."""
+        kind = self.global_pool
+        return global_pool_nlc(x, kind, self.num_prefix_tokens, self.pool_include_prefix)

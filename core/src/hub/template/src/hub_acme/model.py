@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hub import Backbone, FeatureInfo
-from hub_layers import create_classifier
+from hub import Backbone, BlockSequence
+from hub_layers import ClassifierHead
 from torch import Tensor, nn
 
 
@@ -48,6 +48,8 @@ class AcmeNet(Backbone):
         drop_rate: dropout before the classifier.
     """
 
+    classifier_path = "head.fc"
+
     def __init__(
         self,
         depths: tuple[int, ...] = (2, 2, 6, 2),
@@ -58,32 +60,24 @@ class AcmeNet(Backbone):
         global_pool: str = "avg",
         drop_rate: float = 0.0,
     ) -> None:
-        super().__init__()
-        self.num_classes, self.in_chans, self.drop_rate = num_classes, in_chans, drop_rate
-        self.num_features = self.head_hidden_size = widths[-1]
+        super().__init__(num_classes, in_chans, global_pool, drop_rate)
         # Modules are registered in the order in which they run.
         self.stem = nn.Conv2d(in_chans, widths[0], 4, stride=4)
         self.stages = nn.ModuleList()
         rows = []
         for i, (depth, width) in enumerate(zip(depths, widths, strict=True)):
             halve = [nn.Conv2d(widths[i - 1], width, 2, stride=2)] if i > 0 else []
-            self.stages.append(nn.Sequential(*halve, *(Block(width) for _ in range(depth))))
+            self.stages.append(BlockSequence(*halve, *(Block(width) for _ in range(depth))))
             rows.append(dict(num_chs=width, reduction=4 * 2**i, module=f"stages.{i}"))
-        self.feature_info = FeatureInfo(rows)
-        self.build_head(num_classes, global_pool)
+        self.feature_info = rows
+        self.head = ClassifierHead(widths[-1], num_classes, global_pool, drop_rate)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.trunc_normal_(module.weight, std=0.02)
-
-    def build_head(self, num_classes: int, global_pool: str) -> None:
-        """Set pool and classifier."""
-        self.global_pool, self.fc = create_classifier(
-            self.num_features, num_classes, pool_type=global_pool
-        )
 
     def forward_levels(self, x: Tensor) -> Iterator[Tensor]:
         """x: (B, in_chans, H, W). Yields (B, C, H', W') after each stage."""
         x = self.stem(x)  # (B, C, H / 4, W / 4)
         for stage in self.stages:
-            x = self.run(stage, x)
+            x = stage(x)
             yield x

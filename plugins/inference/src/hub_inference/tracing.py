@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from hub import Backbone
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
-
-from hub.backbone import Backbone
 
 
 class _Levels(nn.Module):
@@ -26,8 +25,8 @@ class _Levels(nn.Module):
         self.net = net
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        levels = list(self.net._run_levels(x))
-        return (*levels, self.net.forward_final(levels[-1]))
+        levels, features = self.net.run_levels(x)
+        return (*levels, features)
 
 
 def is_bare(module: nn.Module) -> bool:

@@ -1,9 +1,9 @@
-"""Run blocks one by one: with the hooks of their stage, and again in the backward pass."""
+"""Sequences of blocks, and blocks that run again in the backward pass."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -13,7 +13,49 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.hooks import BackwardHook
 
 
-def recompute(block: nn.Module, x: Tensor, *args: Any) -> Tensor:
+class BlockSequence(nn.Sequential):
+    """Blocks one after the other: a stage. With gradient checkpointing each is recomputed.
+
+    Called, it gives what the last block gives. Where each block is a level of the network,
+    `each` yields what every one gives.
+    """
+
+    grad_checkpointing = False
+
+    def forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        """Run the blocks; further arguments go to each of them."""
+        for block in self:
+            x = run_block(self, block, x, *args, **kwargs)
+        return x
+
+    def each(self, x: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        """Run the blocks and yield what each gives; whoever has enough stops.
+
+        The hooks of the sequence fire as if it were called; those after it with its last block, so
+        not where somebody stopped early.
+        """
+        given, watch = _enter(self, x)
+        x, last = given, len(self) - 1
+        for index, block in enumerate(self):
+            x = run_block(self, block, x, *args, **kwargs)
+            yield _leave(self, given, x, watch) if index == last else x
+
+
+def run_block(owner: Any, block: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    """Run a block; where `owner` checkpoints gradients, again in the backward pass.
+
+    Args:
+        owner: a module in training with `grad_checkpointing`, which `set_grad_checkpointing` sets.
+        block: what is run.
+        *args: what it is given.
+        **kwargs: likewise.
+    """
+    if owner.grad_checkpointing and owner.training and torch.is_grad_enabled():
+        return recompute(block, *args, **kwargs)
+    return block(*args, **kwargs)
+
+
+def recompute(block: nn.Module, *args: Any, **kwargs: Any) -> Any:
     """Run a block, keep only what it is given, and run it again in the backward pass.
 
     The second run sees the buffers (running statistics, counters) as the first one found them, and
@@ -22,8 +64,7 @@ def recompute(block: nn.Module, x: Tensor, *args: Any) -> Tensor:
     contexts: dict[str, Any] = {}
     if not torch.compiler.is_compiling():  # a compiled graph updates buffers once by itself
         contexts["context_fn"] = functools.partial(_contexts, block)
-    out: Tensor = checkpoint(block, x, *args, use_reentrant=False, **contexts)
-    return out
+    return checkpoint(block, *args, use_reentrant=False, **contexts, **kwargs)
 
 
 def _contexts(
@@ -51,23 +92,6 @@ class _BuffersAsTheyAre(AbstractContextManager[None]):
     def __exit__(self, *_: object) -> None:
         for (buffers, _values), now in zip(self.before, self.now, strict=True):
             buffers.update(now)
-
-
-def run_each(
-    stage: nn.Sequential, x: Tensor, run: Callable[[nn.Module, Tensor], Tensor]
-) -> Iterator[Tensor]:
-    """Yield what each block of a stage gives; hooks of the stage fire as if it were called.
-
-    Args:
-        stage: the blocks.
-        x: what the first is given.
-        run: calls a block.
-    """
-    given, watch = _enter(stage, x)
-    x = given
-    for i, block in enumerate(stage):
-        x = run(block, x)
-        yield _leave(stage, given, x, watch) if i + 1 == len(stage) else x
 
 
 def _enter(stage: nn.Module, x: Tensor) -> tuple[Tensor, Any]:

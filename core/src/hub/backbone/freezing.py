@@ -1,121 +1,15 @@
-"""Parameters by depth: for layer-wise learning rates, for freezing, for optimizer groups."""
+"""Freeze a network, or a part of it, and undo that."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Any, Literal, overload
+from collections.abc import Callable, Sequence
 
 from torch import nn
 
+from hub.backbone.backbone import Backbone
+from hub.backbone.wrappers import FeatureGraphNet
 from hub.suggest import did_you_mean
-
-if TYPE_CHECKING:
-    from hub.backbone import Backbone
-
-Matcher = Callable[[str], int]
-
-
-def depth_of_parameters(
-    model: nn.Module, paths: Sequence[str], head: Collection[str], coarse: bool
-) -> Matcher:
-    """Return a function from the name of a parameter to its depth.
-
-    Depth grows in the order of registration: what stands before the first level is the stem, 0;
-    each level begins a new depth, and unless `coarse` each of its blocks; what follows a level
-    belongs to it; the head is the last.
-
-    Args:
-        model: the network.
-        paths: modules of the levels, in order.
-        head: names of the head's modules.
-        coarse: a depth per level instead of one per block.
-    """
-    starts = []
-    for path in paths:
-        blocks = [] if coarse else _blocks(model.get_submodule(path), path)
-        starts += [path, *blocks[1:]]  # a level begins with its first block
-    depths: dict[str, int] = {}
-    last: list[str] = []
-    depth = 0
-    for name, _ in model.named_parameters(remove_duplicate=False):
-        if name.partition(".")[0] in head:
-            last.append(name)
-            continue
-        begun = [start for start in starts if name.startswith(f"{start}.")]
-        if begun:
-            starts = [start for start in starts if start not in begun]
-            depth += 1 if depths else 0
-        depths[name] = depth
-    depths |= dict.fromkeys(last, depth + 1)
-
-    def matcher(name: str) -> int:
-        if name in depths:
-            return depths[name]
-        within = [d for n, d in depths.items() if n.startswith(f"{name}.")]
-        if not within:
-            raise KeyError(f"{name!r} is no parameter of this network, and holds none")
-        return min(within)
-
-    return matcher
-
-
-def _blocks(module: nn.Module, path: str) -> list[str]:
-    """Return the paths of the blocks of a level: its children, or those of its `blocks`."""
-    inner = getattr(module, "blocks", None)
-    if isinstance(inner, nn.Sequential | nn.ModuleList):
-        module, path = inner, f"{path}.blocks"
-    if not isinstance(module, nn.Sequential | nn.ModuleList):
-        return []
-    return [f"{path}.{name}" for name, _ in module.named_children()]
-
-
-@overload
-def group_parameters(
-    module: nn.Module,
-    group_matcher: Matcher,
-    return_values: Literal[False] = False,
-    reverse: Literal[False] = False,
-) -> dict[int, list[str]]: ...
-@overload
-def group_parameters(
-    module: nn.Module,
-    group_matcher: Matcher,
-    return_values: Literal[True],
-    reverse: Literal[False] = False,
-) -> dict[int, list[nn.Parameter]]: ...
-@overload
-def group_parameters(
-    module: nn.Module,
-    group_matcher: Matcher,
-    return_values: bool = False,
-    *,
-    reverse: Literal[True],
-) -> dict[str, int]: ...
-def group_parameters(
-    module: nn.Module,
-    group_matcher: Matcher,
-    return_values: bool = False,
-    reverse: bool = False,
-) -> dict[Any, Any]:
-    """Group the parameters of a network by depth.
-
-    Args:
-        module: the network.
-        group_matcher: `model.group_matcher()`.
-        return_values: give the parameters instead of their names.
-        reverse: map names to depths instead of depths to names.
-
-    Returns:
-        Depth to list of names (or parameters), from the stem on; or name to depth.
-    """
-    depths = {name: group_matcher(name) for name, _ in module.named_parameters()}
-    if reverse:
-        return depths
-    groups: dict[int, list[Any]] = {depth: [] for depth in sorted(set(depths.values()))}
-    for name, parameter in module.named_parameters():
-        groups[depths[name]].append(parameter if return_values else name)
-    return groups
 
 
 def freeze(
@@ -205,8 +99,6 @@ def _named_by(model: nn.Module, submodules: str | Sequence[str]) -> Callable[[st
 
 def _backbones(model: nn.Module) -> dict[str, Backbone]:
     """Return the outermost networks in a module, by what their paths begin with."""
-    from hub.backbone import Backbone
-
     found: dict[str, Backbone] = {}
     for path, module in model.named_modules():
         if isinstance(module, Backbone) and not any(path.startswith(p) for p in found):
@@ -220,11 +112,9 @@ def _backbones(model: nn.Module) -> dict[str, Backbone]:
 
 
 def _before_the_head(model: nn.Module) -> Callable[[str], bool]:
-    from hub.wrappers import FeatureGraphNet
-
     if isinstance(model, FeatureGraphNet):  # it has maps and no head
         return lambda name: True
-    heads = {prefix: net._head_roots() for prefix, net in _backbones(model).items()}
+    heads = {prefix: net.head_names for prefix, net in _backbones(model).items()}
 
     def is_frozen(name: str) -> bool:
         inside = [p for p in heads if name.startswith(p)]
@@ -239,7 +129,7 @@ def _reached(model: nn.Module, upto: str) -> Callable[[str], bool]:
         own = _depths_of_all(net)
         path = str(upto).removeprefix(prefix)
         if path not in own:
-            levels = [row["module"] for row in net.feature_info[: net._num_levels]]
+            levels = [row["module"] for row in net.levels_left if row["module"]]
             raise ValueError(
                 f"upto={upto!r} is no module of the network{did_you_mean(path, own)} Its levels "
                 f"are {', '.join(levels)}; any path of model.named_modules() will do"

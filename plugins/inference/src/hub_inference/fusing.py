@@ -1,27 +1,23 @@
-"""Fold norms into convolutions and re-parameterise, for inference.
+"""Fold norms into convolutions, for inference.
 
-What may be folded is read from the graph of the network (`hub.tracing`), not from the order of its
+What may be folded is read from the graph of the network (`tracing`), not from the order of its
 modules. Whatever cannot be proven is left as it is.
 """
 
 from __future__ import annotations
 
 import copy
-import functools
-import inspect
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from hub.tracing import followers, is_watched
+from hub_inference.reparameterizing import refuse_training, reparameterize, replace
+from hub_inference.tracing import followers, is_watched
 
 Module = TypeVar("Module", bound=nn.Module)
-
-#: How modules that are trained in another form than they run in are asked for the latter.
-METHODS = ("fuse", "reparameterize", "switch_to_deploy")
 
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -33,11 +29,11 @@ _KNOWN_NORMS = {_BatchNorm.forward, nn.SyncBatchNorm.forward}
 def fuse(model: Module, inplace: bool = False) -> Module:
     """Return a network for inference with fewer steps and equal outputs.
 
-    Modules that have a method `fuse`, `reparameterize` or `switch_to_deploy` are brought into the
-    form that they run in. Then each BatchNorm that only follows a convolution (or a linear layer of
-    which the graph shows that its input is (B, C)) is folded into it, and an Identity, or the
-    activation that belonged to it, takes its place: names of modules stay. Left alone are norms
-    without running statistics, layers with hooks or parametrizations, and what is shared.
+    Blocks that are `Reparameterizable` take the form that they run in. Then each BatchNorm that
+    only follows a convolution (or a linear layer of which the graph shows that its input is (B, C))
+    is folded into it, and an Identity, or the activation that belonged to it, takes its place:
+    names of modules stay. Left alone are norms without running statistics, blocks and layers with
+    hooks, layers with parametrizations, and what is shared.
 
     Args:
         model: any network, in evaluation mode; of a `Backbone` its levels keep their values too.
@@ -56,16 +52,11 @@ def fuse(model: Module, inplace: bool = False) -> Module:
         >>> fused.layer1[0].bn1
         Identity()
     """
-    norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
-    if model.training or any(norm.training for norm in norms):
-        raise ValueError(
-            "a network in training mode cannot be fused: the statistics of its norms still change; "
-            "call model.eval() first"
-        )
+    refuse_training(model, "fused")
     if not inplace:
         model = copy.deepcopy(model)
     with torch.no_grad():
-        model = reparameterize(model)
+        model, _ = reparameterize(model)
         fold_norms(model)
     model._is_fused = True  # type: ignore[assignment]
     return model
@@ -84,44 +75,6 @@ def fold_norms(model: nn.Module) -> list[tuple[str, str]]:
             replace(model, norm, rest)
             folded.append((names[norm], names[layer]))
     return folded
-
-
-# --- training-time forms ------------------------------------------------------------------------
-
-
-def reparameterize(model: Module) -> Module:
-    """Call the method of each module that has one, once, the outermost first."""
-    modules = list(model.modules())
-    calls = {m: name for m in modules for name in METHODS if _has_method(m, name)}
-    for module, name in calls.items():
-        # An outer method may call an inner one, which then must not be called again.
-        setattr(module, name, functools.cache(getattr(module, name)))
-    for module, name in calls.items():
-        if module in set(model.modules()):
-            made = getattr(module, name)()
-            if isinstance(made, nn.Module) and made is not module:
-                model = replace(model, module, made.train(module.training))
-    for module, name in calls.items():
-        vars(module).pop(name, None)
-    return model
-
-
-def _has_method(module: nn.Module, name: str) -> bool:
-    """Return whether the class has such a method (not a layer of that name) without arguments."""
-    if not inspect.isfunction(getattr(type(module), name, None)):
-        return False
-    parameters = inspect.signature(getattr(module, name)).parameters.values()
-    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return all(p.default is not p.empty or p.kind in variadic for p in parameters)
-
-
-def replace(model: Any, old: nn.Module, new: nn.Module) -> Any:
-    """Put a module in the place of another, wherever that is registered; return the network."""
-    for parent in list(model.modules()):
-        for name, child in list(parent._modules.items()):
-            if child is old:
-                parent._modules[name] = new
-    return new if model is old else model
 
 
 # --- folding ------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from hub.backbone import Backbone
+from hub.backbone.backbone import Backbone
 from hub.features import FeatureInfo, Indices, check_layout
 
 
@@ -200,10 +200,10 @@ class FeatureGraphNet(_FeatureNet):
 
 
 def FeatureListNet(
-    model: Backbone, out_indices: Indices = None, output_fmt: str = "NCHW"
+    model: Backbone, out_indices: Indices = None, output_fmt: str = "NCHW", norm: bool = False
 ) -> Backbone[list[Tensor]]:
     """Return the network itself as a feature extractor; see `Backbone.as_features`."""
-    return model.as_features(out_indices, output_fmt)
+    return model.as_features(out_indices, output_fmt, norm)
 
 
 FEATURE_CLASSES: dict[str, Callable[..., nn.Module]] = {

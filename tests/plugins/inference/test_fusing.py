@@ -5,7 +5,7 @@ import copy
 import hub
 import pytest
 import torch
-from hub.fusing import fuse
+from hub_inference import fuse
 from hub_layers import BatchNormAct2d, Conv2dSame
 from torch import nn
 
@@ -378,91 +378,3 @@ def test_level_before_its_norm_keeps_its_value(x):
     for a, b in zip(found, expected, strict=True):
         close(a, b)
     assert count(fused) == 1
-
-
-# --- training-time forms ------------------------------------------------------------------------
-
-
-class Branched(nn.Module):
-    """A block that is trained as two convolutions and runs as one."""
-
-    def __init__(self, method):
-        super().__init__()
-        self.a, self.b = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
-        self.calls = 0
-
-    def forward(self, x):
-        return self.one(x) if hasattr(self, "one") else self.a(x) + self.b(x)
-
-    def _merge(self):
-        self.calls += 1
-        self.one = nn.Conv2d(3, 3, 1)
-        self.one.weight.data = self.a.weight + self.b.weight
-        self.one.bias.data = self.a.bias + self.b.bias
-        del self.a, self.b
-
-
-KINDS = {
-    name: type(f"Branched_{name}", (Branched,), {name: lambda self: self._merge()})
-    for name in ("fuse", "reparameterize", "switch_to_deploy")
-}
-
-
-@pytest.mark.parametrize("name", KINDS)
-def test_training_time_forms_become_one_convolution_with_its_norm(name):
-    model = stir(nn.Sequential(KINDS[name](name), nn.BatchNorm2d(3), nn.ReLU()))
-    fused = fuse(model)
-    x = torch.rand(2, 3, 4, 4)
-    close(fused(x), model(x))
-    assert fused[0].calls == 1
-    assert (model[0].calls, count(model), count(fused)) == (0, 1, 0)
-    assert count(fused, nn.Conv2d) == 1
-    assert torch.equal(copy.deepcopy(fused)(x), fused(x))
-
-
-def test_outer_form_comes_first_and_none_is_called_twice():
-    order = []
-
-    class Inner(nn.Module):
-        def fuse(self):
-            order.append("inner")
-
-    class Outer(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.inner, self.gone = Inner(), Inner()
-
-        def reparameterize(self):
-            order.append("outer")
-            self.inner.fuse()
-            del self.gone
-
-    fuse(nn.ModuleList([Outer()]).eval())
-    assert order == ["outer", "inner"]
-
-
-def test_form_that_is_returned_takes_the_place():
-    class Made(nn.Module):
-        def fuse(self):
-            return nn.Conv2d(3, 3, 1)
-
-    fused = fuse(nn.Sequential(Made(), nn.BatchNorm2d(3)).eval())
-    assert [type(module) for module in fused] == [nn.Conv2d, nn.Identity]
-    assert not fused[0].training
-
-
-def test_layers_called_fuse_are_layers():
-    class Merge(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.fuse = nn.Conv2d(3, 3, 1)
-
-        def reparameterize(self, how):
-            raise AssertionError("needs an argument that nobody can know")
-
-        def forward(self, x):
-            return self.fuse(x)
-
-    x = torch.rand(1, 3, 4, 4)
-    model = Merge().eval()
-    assert torch.equal(fuse(model)(x), model(x))

@@ -4,20 +4,9 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, overload
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from typing import Any, overload
 
 Indices = int | Sequence[int] | None
-
-LAYOUTS = ("NCHW", "NHWC", "NLC")
-
-
-def check_layout(output_fmt: str) -> None:
-    """Raise ValueError unless maps can be had in a layout."""
-    if output_fmt not in LAYOUTS:
-        raise ValueError(f"output_fmt={output_fmt!r}: it can be {', '.join(LAYOUTS)}")
 
 
 def take_indices(num_levels: int, indices: Indices = None) -> list[int]:
@@ -66,7 +55,9 @@ class FeatureInfo(list[dict[str, Any]]):
     """The feature table of a network: one dict per level, and which of them are handed out.
 
     Each dict has `num_chs` (channels), `reduction` (stride against the image), `module` (path of
-    the module whose output it is) and `index` (position).
+    the module that the level ends with; None where there is no one) and `index` (position).
+    A network adds `layout`, `num_prefix_tokens` and `norm` (path of what `norm=True` applies);
+    `modules` stands where its author stated it. See `hub.Backbone`.
 
     Args:
         levels: the dicts, in order; `index` is added.
@@ -126,23 +117,3 @@ class FeatureInfo(list[dict[str, Any]]):
     def module_name(self, idx: int | Sequence[int] | None = None) -> Any:
         """Return the module paths of the levels handed out, or of `idx`."""
         return self.get("module", idx)
-
-
-def to_layout(x: Tensor, have: str, want: str, size: tuple[int, int]) -> Tensor:
-    """Return a map in another layout.
-
-    Args:
-        x: (B, C, H, W), (B, H, W, C) or (B, H * W, C), as `have` says.
-        have: "NCHW", "NHWC" or "NLC".
-        want: one of these.
-        size: (H, W).
-    """
-    if have == want:
-        return x
-    if have == "NLC":
-        x = x.reshape(x.shape[0], *size, -1)  # (B, H, W, C)
-    elif have == "NCHW":
-        x = x.permute(0, 2, 3, 1)  # (B, H, W, C)
-    if want == "NLC":
-        return x.flatten(1, 2)  # (B, H * W, C)
-    return x.permute(0, 3, 1, 2).contiguous() if want == "NCHW" else x

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
+from hub import Backbone
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from hub import fusing, onednn
-from hub.backbone import Backbone
-from hub.errors import OptimizationError
-from hub.tracing import followers, is_bare, is_watched
+from hub_inference import fusing, onednn
+from hub_inference.errors import OptimizationError
+from hub_inference.reparameterizing import reparameterize, replace
+from hub_inference.tracing import followers, is_bare, is_watched
 
 _logger = logging.getLogger("hub")
 
@@ -43,6 +44,7 @@ class Optimization:
 
     Args:
         backend: how the copy runs.
+        reparameterized: blocks that were asked for the form that they run in.
         folded: norms that went into the layer before.
         packed: layers whose weights were packed.
         fused: activations that the layer before computes.
@@ -54,6 +56,7 @@ class Optimization:
     """
 
     backend: str
+    reparameterized: int = 0
     folded: int = 0
     packed: int = 0
     fused: int = 0
@@ -65,6 +68,8 @@ class Optimization:
 
     def __str__(self) -> str:
         text = f"folded {self.folded}, packed {self.packed}, fused {self.fused}"
+        if self.reparameterized:
+            text = f"re-parameterised {self.reparameterized}, {text}"
         if self.unfused:
             text += f", unfused {self.unfused}"
         if self.left:
@@ -81,12 +86,12 @@ def optimize(
 ) -> Module:
     """Return a copy of a network for inference, faster and with equal outputs.
 
-    BatchNorms are folded into the layers that they only follow (see `hub.fuse`), memory is
-    channels_last, and on CPUs weights are packed for oneDNN, activations computed by the layer
-    before them, and attention in 16 bits goes step by step where that is faster. Only what the
-    graph of the network proves is done; the outputs are compared on the example before the copy is
-    returned. Inputs of other sizes work as before. The copy has no gradients and no state dict:
-    save, load, train and move the network itself.
+    Blocks take the form that they run in, BatchNorms are folded into the layers that they only
+    follow (see `hub.fuse`), memory is channels_last, and on CPUs weights are packed for oneDNN,
+    activations computed by the layer before them, and attention in 16 bits goes step by step where
+    that is faster. Only what the graph of the network proves is done; the outputs are compared on
+    the example before the copy is returned. Inputs of other sizes work as before. The copy has no
+    gradients and no state dict: save, load, train and move the network itself.
 
     Args:
         model: any network in evaluation mode, a feature extractor too. It is not changed.
@@ -116,7 +121,12 @@ def optimize(
         twin = copy.deepcopy(model).requires_grad_(False)
         shapes = _input_shapes(twin, inputs, is_made_up=example_input is None)
         done = Optimization(backend=backend)
-        fast: Any = fusing.reparameterize(twin)
+        fast: Any
+        fast, asked = reparameterize(twin)
+        if asked.changed:  # what came in place of branches has inputs, too
+            shapes |= _input_shapes(fast, inputs, is_made_up=False)
+        done.reparameterized = len(asked.changed)
+        done.left.update(dict.fromkeys(asked.left, "something is hooked to it or to its parts"))
         for norm, layer in fusing.fold_norms(fast):
             done.merged[layer] = [norm]
         done.folded = len(done.merged)
@@ -217,12 +227,12 @@ def _pack(model: nn.Module, shapes: dict[nn.Module, tuple[int, ...]], done: Opti
             continue
         if layer in after:
             follower, known = after[layer]
-            fusing.replace(model, follower, nn.Identity().eval())
-            fusing.replace(model, layer, onednn.pack(layer, shapes[layer], known))
+            replace(model, follower, nn.Identity().eval())
+            replace(model, layer, onednn.pack(layer, shapes[layer], known))
             done.merged.setdefault(names[layer], []).append(names[follower])
             done.fused += 1
         else:
-            fusing.replace(model, layer, onednn.pack(layer, shapes[layer]))
+            replace(model, layer, onednn.pack(layer, shapes[layer]))
         done.packed += 1
 
 

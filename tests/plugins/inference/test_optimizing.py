@@ -8,8 +8,7 @@ import hub
 import pytest
 import torch
 import torch.nn.functional as F
-from hub import onednn, optimizing
-from hub.errors import OptimizationError
+from hub_inference import OptimizationError, onednn, optimizing
 from torch import nn
 
 pytestmark = pytest.mark.skipif(bool(onednn.unavailable()), reason=onednn.unavailable() or "-")
@@ -72,7 +71,7 @@ def test_all_is_done_where_all_is_proven():
 def test_networks_of_hub_keep_their_outputs_at_other_sizes(name, kwargs):
     model = settled(hub.create_model(name, **kwargs))
     fast = hub.optimize(model)
-    size = getattr(model, "img_size", (96, 64))
+    size = model.img_size or (96, 64)
     for batch in (1, 3):
         x = torch.rand(batch, 3, *size)
         with torch.no_grad():
