@@ -149,6 +149,15 @@ def test_keys_of_eva_have_no_bias():
     torch.testing.assert_close(layer(TOKENS[:1])[0], expected)
     layer.qkv_bias_separate = True
     torch.testing.assert_close(layer(TOKENS[:1])[0], expected)
+    # A bias of keys moves all logits of a query alike: only behind a norm could it be seen.
+    normed = L.EvaAttention(12, 3, scale_norm=False, qk_norm=True, norm_layer=NORM).eval()
+    nn.init.normal_(normed.q_bias)
+    q, k, v = normed.qkv(TOKENS[0]).chunk(3, -1)
+    q, k = (
+        norm(t.view(7, 3, 4)).flatten(1)
+        for norm, t in ((normed.q_norm, q + normed.q_bias), (normed.k_norm, k))
+    )
+    torch.testing.assert_close(normed(TOKENS[:1])[0], normed.proj(attended(q, k, v, 3)))
     names = ["q_bias", "v_bias", "qkv.weight", "proj.weight", "proj.bias"]
     assert list(layer.state_dict()) == names
 
