@@ -43,6 +43,38 @@ from .attention.attention2d import (
     Attention2d,
     MultiQueryAttention2d,
 )
+from .attention.by_name import (
+    get_attention_layer,
+)
+from .attention.class_attention import (
+    ClassAttention,
+    ClassAttn,
+)
+from .attention.pool2d import (
+    AttentionPool2d,
+    RotAttentionPool2d,
+)
+from .attention.pool_latent import (
+    AttentionPoolLatent,
+)
+from .attention.rope import (
+    AttentionRope,
+    EvaAttention,
+)
+from .attention.window import (
+    window_partition,
+    window_reverse,
+)
+from .block.class_attention import (
+    ClassBlock,
+    LayerScaleBlockClassAttn,
+)
+from .block.eva import (
+    EvaBlock,
+)
+from .block.transformer import (
+    TransformerBlock,
+)
 from .channel_attention.by_name import (
     create_attn,
     get_attn,
@@ -66,6 +98,14 @@ from .channel_attention.gather_excite import (
 )
 from .channel_attention.global_context import (
     GlobalContext,
+)
+from .channel_attention.selective_kernel import (
+    SelectiveKernel,
+    SelectiveKernelAttn,
+)
+from .channel_attention.split_attn import (
+    RadixSoftmax,
+    SplitAttn,
 )
 from .channel_attention.squeeze_excite import (
     EffectiveSEModule,
@@ -91,16 +131,30 @@ from .conv.conv2d_same import (
 from .conv.mixed_conv import (
     MixedConv2d,
 )
+from .conv.space_to_depth import (
+    DepthToSpace,
+    SpaceToDepth,
+)
+from .conv.std_conv import (
+    ScaledStdConv2d,
+    ScaledStdConv2dSame,
+    StdConv2d,
+    StdConv2dSame,
+)
 from .drop import (
     DropBlock2d,
     DropPath,
     PatchDropout,
     calculate_drop_path_rates,
+    create_drop_path,
     drop_block_2d,
     drop_path,
 )
 from .embed.patch_embed import (
     PatchEmbed,
+)
+from .embed.patch_merging import (
+    PatchMerging,
 )
 from .heads import (
     ClassifierHead,
@@ -114,12 +168,24 @@ from .init import (
     trunc_normal_tf_,
     variance_scaling_,
 )
+from .init_vit import (
+    init_weights_vit,
+)
 from .layout import (
     Format,
     get_channel_dim,
     get_spatial_dim,
     nchw_to,
     nhwc_to,
+)
+from .mlp.by_name import (
+    get_mlp_layer,
+)
+from .mlp.gated import (
+    GatedMlp,
+    GluMlp,
+    SwiGLU,
+    SwiGLUPacked,
 )
 from .mlp.mlp import (
     ConvMlp,
@@ -202,6 +268,21 @@ from .pool.pooling import (
     global_pool_nlc,
     select_adaptive_pool2d,
 )
+from .position.by_name import (
+    create_rope_embed,
+)
+from .position.grid import (
+    augment_coordinates,
+    freq_bands,
+    grid_coordinates,
+    pixel_freq_bands,
+)
+from .position.relative_bias import (
+    RelPosBias,
+    RelPosBiasTf,
+    RelPosMlp,
+    gen_relative_log_coords,
+)
 from .position.relative_tables import (
     gen_relative_position_index,
     resize_rel_pos_bias_table,
@@ -212,6 +293,22 @@ from .position.resample import (
     resample_abs_pos_embed,
     resample_abs_pos_embed_nhwc,
     resample_patch_embed,
+)
+from .position.rotary import (
+    RotaryEmbedding,
+    RotaryEmbeddingCat,
+    RotaryEmbeddingDinoV3,
+    RotaryEmbeddingMixed,
+    apply_keep_indices_nlc,
+    apply_rot_embed,
+    apply_rot_embed_cat,
+    apply_rot_embed_list,
+    build_rotary_pos_embed,
+    get_mixed_freqs,
+)
+from .strides import (
+    StageStride,
+    stage_strides,
 )
 from .tuples import (
     make_divisible,
@@ -227,6 +324,9 @@ __all__ = [
     "AdaptiveCatAvgMaxPool2d",
     "Attention",
     "Attention2d",
+    "AttentionPool2d",
+    "AttentionPoolLatent",
+    "AttentionRope",
     "AvgPool2dSame",
     "BatchNormAct2d",
     "BlurPool2d",
@@ -235,27 +335,35 @@ __all__ = [
     "ChannelAttn",
     "CircularEfficientChannelAttn",
     "ClNormMlpClassifierHead",
+    "ClassAttention",
+    "ClassAttn",
+    "ClassBlock",
     "ClassifierHead",
     "CondConv2d",
     "Conv2dSame",
     "ConvBnAct",
     "ConvMlp",
     "ConvNormAct",
+    "DepthToSpace",
     "DropBlock2d",
     "DropPath",
     "EcaModule",
     "EffectiveSEModule",
     "EffectiveSqueezeExcite",
     "EfficientChannelAttn",
+    "EvaAttention",
+    "EvaBlock",
     "FastAdaptivePool2d",
     "Format",
     "FrozenBatchNorm2d",
     "FrozenBatchNormAct2d",
     "GELUTanh",
+    "GatedMlp",
     "GatherExcite",
     "GlobalContext",
     "GlobalResponseNorm",
     "GlobalResponseNormMlp",
+    "GluMlp",
     "GroupNorm",
     "GroupNorm1",
     "GroupNorm1Act",
@@ -274,6 +382,7 @@ __all__ = [
     "LayerNormFp32",
     "LayerScale",
     "LayerScale2d",
+    "LayerScaleBlockClassAttn",
     "LayerType",
     "LightCbamModule",
     "LightChannelAttn",
@@ -290,7 +399,12 @@ __all__ = [
     "PadType",
     "PatchDropout",
     "PatchEmbed",
+    "PatchMerging",
     "QuickGELU",
+    "RadixSoftmax",
+    "RelPosBias",
+    "RelPosBiasTf",
+    "RelPosMlp",
     "RmsNorm",
     "RmsNorm2d",
     "RmsNorm2dFp32",
@@ -299,8 +413,17 @@ __all__ = [
     "RmsNormAct2dFp32",
     "RmsNormActFp32",
     "RmsNormFp32",
+    "RotAttentionPool2d",
+    "RotaryEmbedding",
+    "RotaryEmbeddingCat",
+    "RotaryEmbeddingDinoV3",
+    "RotaryEmbeddingMixed",
     "SEModule",
+    "ScaledStdConv2d",
+    "ScaledStdConv2dSame",
     "SelectAdaptivePool2d",
+    "SelectiveKernel",
+    "SelectiveKernelAttn",
     "SeparableConv2d",
     "SeparableConvBnAct",
     "SeparableConvNormAct",
@@ -309,15 +432,29 @@ __all__ = [
     "SimpleNorm2d",
     "SimpleNorm2dFp32",
     "SimpleNormFp32",
+    "SpaceToDepth",
     "SpatialAttn",
+    "SplitAttn",
     "SqueezeExcite",
+    "StageStride",
+    "StdConv2d",
+    "StdConv2dSame",
+    "SwiGLU",
+    "SwiGLUPacked",
     "Swish",
     "SyncBatchNormAct",
     "Tanh",
+    "TransformerBlock",
     "UnknownLayerError",
     "accepts",
     "adaptive_avgmax_pool2d",
     "adaptive_pool_feat_mult",
+    "apply_keep_indices_nlc",
+    "apply_rot_embed",
+    "apply_rot_embed_cat",
+    "apply_rot_embed_list",
+    "augment_coordinates",
+    "build_rotary_pos_embed",
     "calculate_drop_path_rates",
     "conv2d_same",
     "convert_sync_batchnorm",
@@ -326,19 +463,26 @@ __all__ = [
     "create_attn",
     "create_classifier",
     "create_conv2d",
+    "create_drop_path",
     "create_norm_act_layer",
     "create_norm_layer",
     "create_pool2d",
+    "create_rope_embed",
     "drop_block_2d",
     "drop_path",
     "freeze_batch_norm_2d",
+    "freq_bands",
     "gelu",
     "gelu_tanh",
+    "gen_relative_log_coords",
     "gen_relative_position_index",
     "get_act_fn",
     "get_act_layer",
+    "get_attention_layer",
     "get_attn",
     "get_channel_dim",
+    "get_mixed_freqs",
+    "get_mlp_layer",
     "get_norm_act_layer",
     "get_norm_layer",
     "get_norm_name",
@@ -346,9 +490,11 @@ __all__ = [
     "get_same_padding",
     "get_spatial_dim",
     "global_pool_nlc",
+    "grid_coordinates",
     "hard_mish",
     "hard_sigmoid",
     "hard_swish",
+    "init_weights_vit",
     "lecun_normal_",
     "make_divisible",
     "mish",
@@ -356,6 +502,7 @@ __all__ = [
     "nhwc_to",
     "normalize_name",
     "pad_same",
+    "pixel_freq_bands",
     "quick_gelu",
     "resample_abs_pos_embed",
     "resample_abs_pos_embed_nhwc",
@@ -366,6 +513,7 @@ __all__ = [
     "resolve_layer",
     "select_adaptive_pool2d",
     "sigmoid",
+    "stage_strides",
     "swish",
     "tanh",
     "to_2tuple",
@@ -376,4 +524,6 @@ __all__ = [
     "trunc_normal_tf_",
     "unfreeze_batch_norm_2d",
     "variance_scaling_",
+    "window_partition",
+    "window_reverse",
 ]

@@ -76,14 +76,44 @@ class Attention(nn.Module):
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, self.head_dim))
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, heads, N, head_dim)
         q, k = self.q_norm(q), self.k_norm(k)
-        if self.fused_attn:
-            drop = self.attn_drop.p if self.training else 0.0
-            x = F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask, dropout_p=drop)
-        else:
-            logits = (q * self.head_dim**-0.5) @ k.transpose(-2, -1)  # (B, heads, N, N)
-            x = self.attn_drop(_masked(logits, attn_mask).softmax(dim=-1)) @ v
+        x = attend(q, k, v, self.attn_drop, attn_mask, fused=self.fused_attn)
         x = x.transpose(1, 2).flatten(2)  # (B, N, D)
         return self.proj_drop(self.proj(x))
+
+
+def attend(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    drop: nn.Dropout,
+    attn_mask: torch.Tensor | None = None,
+    is_causal: bool = False,
+    fused: bool = True,
+) -> torch.Tensor:
+    """Mix values by the likeness of queries and keys.
+
+    Args:
+        q: (B, heads, Nq, head_dim).
+        k: (B, heads, N, head_dim).
+        v: (B, heads, N, width).
+        drop: dropout of the weights, in training.
+        attn_mask: broadcasts to (B, heads, Nq, N); True where a query may look, or a number that
+            is added to the logits.
+        is_causal: a token sees itself and those before it; then there is no mask.
+        fused: in one kernel; else step by step, so that a hook of `drop` sees the weights.
+
+    Returns:
+        (B, heads, Nq, width).
+    """
+    if fused:
+        rate = drop.p if drop.training else 0.0
+        return F.scaled_dot_product_attention(
+            q, k, v, attn_mask=attn_mask, dropout_p=rate, is_causal=is_causal
+        )
+    logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)  # (B, heads, Nq, N)
+    if is_causal:
+        attn_mask = torch.ones_like(logits[0, 0], dtype=torch.bool).tril()
+    return drop(_masked(logits, attn_mask).softmax(dim=-1)) @ v
 
 
 def _masked(logits: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

@@ -13,7 +13,8 @@ from ..tuples import to_2tuple
 Pair = tuple[Any, Any]
 
 
-def _act(layer: LayerType) -> nn.Module:
+def create_act(layer: LayerType) -> nn.Module:
+    """Build an activation; no name builds an identity."""
     return create_act_layer(layer) or nn.Identity()
 
 
@@ -89,7 +90,7 @@ class Mlp(nn.Module):
         linear: LayerFactory = nn.Conv2d if use_conv else nn.Linear
         (bias1, bias2), (drop1, drop2) = to_2tuple(bias), to_2tuple(drop)
         self.fc1 = linear(in_features, hidden, bias=bias1, **options)
-        self.act = _act(act_layer)
+        self.act = create_act(act_layer)
         self.drop1 = nn.Dropout(drop1)
         self.norm = nn.Identity() if norm_layer is None else norm_layer(hidden, **factory)
         self.fc2 = linear(hidden, out_features or in_features, bias=bias2, **options)
@@ -176,7 +177,7 @@ class ConvMlp(nn.Module):
         bias1, bias2 = to_2tuple(bias)
         self.fc1 = nn.Conv2d(in_features, hidden, 1, bias=bias1, **factory)
         self.norm = nn.Identity() if norm_layer is None else norm_layer(hidden, **factory)
-        self.act = _act(act_layer)
+        self.act = create_act(act_layer)
         self.drop = nn.Dropout(drop)
         self.fc2 = nn.Conv2d(hidden, out_features or in_features, 1, bias=bias2, **factory)
 

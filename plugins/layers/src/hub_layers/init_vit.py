@@ -8,13 +8,14 @@ a classifier that begins at a probability of 1 / classes; "moco" as MoCo v3 (arX
 import math
 from collections.abc import Callable
 
-from hub_layers import lecun_normal_
 from torch import nn
+
+from .init import lecun_normal_
 
 Init = Callable[[nn.Module, str], None]
 
 
-def init_layers(model: nn.Module, mode: str = "") -> None:
+def init_weights_vit(model: nn.Module, mode: str = "") -> None:
     """Initialise linear layers and convolutions.
 
     Args:
