@@ -60,6 +60,17 @@ def test_each_fault_is_caught_by_its_check_and_not_before(name, check, sentence)
     assert re.search(r"^  see: docs/contract\.md#[a-z0-9-]+$", text, re.M)
 
 
+def test_what_a_family_lacks_is_not_asked_of_it():
+    CHECKS["check_export"]("no_export")
+
+
+@pytest.mark.parametrize("capability", ["export", "compile"])
+def test_declared_lack_that_works_is_told(capability):
+    wanted = rf"lacks={{'{capability}'}}, and it works: take that out"
+    with pytest.raises(ConformanceError, match=wanted):
+        CHECKS[f"check_{capability}"](f"says_no_{capability}")
+
+
 def test_each_check_has_a_fault_that_it_catches():
     caught = {check for faults in BROKEN["BROKEN"].values() for check, _ in faults.values()}
     assert caught == CHECKS.keys()

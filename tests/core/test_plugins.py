@@ -95,7 +95,7 @@ def test_misspelt_plugin_in_the_environment_is_told(monkeypatch):
         (GOOD.replace(":Net", ".Net"), "write 'package.module:Class'"),
         (GOOD.replace("{}}", '{}}, weights={"other.a": None}'), "there is no variant 'other'"),
         (GOOD.replace("{}}", '{}}, renamed={"acme_net": "acme_net"}'), "acme_net more than once"),
-        (GOOD.replace("{}}", '{}}, lacks={"output_strid"}'), "lacks 'output_strid', which is no"),
+        (GOOD.replace("{}}", '{}}, lacks={"exprot"}'), "lacks 'exprot', which is no"),
         ("from hub import hookimpl\n@hookimpl\ndef hub_commands(): return 3", "returned a int"),
         ("from hub import hookimpl\n@hookimpl\ndef hub_sources(): return []", "not a Mapping"),
         (

@@ -18,9 +18,8 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 #: What a family can lack, and what that means; hub-kit holds it to both.
 CAPABILITIES = {
-    "output_stride": "the constructor takes output_stride=8 and 16",
-    "any_size": "images of other sizes than the one it was built for are taken",
-    "grad_checkpointing": "blocks can be recomputed in the backward pass",
+    "compile": "torch.compile takes it as one graph (fullgraph=True)",
+    "export": "torch.export takes it with a dynamic batch",
 }
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-]*")

@@ -53,6 +53,7 @@ BROKEN = {
         "StageWithinAStage": ("check_modules", "`modules` names ['stage3.1'] and what they lie in"),
         "FinalNormForgotten": ("check_final", "'norm' does not run after the last level"),
         "NormInTheHead": ("check_final", "'norm' does not run after the last level"),
+        "ReadsWhatFollows": ("check_final", "'widen' runs before the last level is yielded"),
         "StatesNoFinalModule": (
             "check_final",
             "['widen'] run after the last level and are neither",
@@ -63,7 +64,7 @@ BROKEN = {
         "LooksFromTheEnd": ("check_cuts", "looks at what the cut has taken"),
         "SlicesItsBlocks": (
             "check_cut_values",
-            "level 0 of the cut and of the whole network differ",
+            "may not look at what comes later",
         ),
         "UnknownDefault": ("check_features_only", "level"),
         "IgnoresOutputStride": ("check_output_stride", "reductions at 8"),
@@ -85,7 +86,7 @@ BROKEN = {
         "ResetsInTraining": ("check_reset_classifier", "modules in training mode"),
         "EncoderWithAClassifier": ("check_reset_classifier", "of an encoder is accepted"),
         "StalePool": ("check_pools", "pool_name after"),
-        "TakesAnyPool": ("check_pools", "the pool 'no_such' is accepted"),
+        "TakesAnyPool": ("check_pools", "of its own states `pools`, the legal names) is accepted"),
         "PoolThatFails": ("check_pools", "KeyError: 'median'"),
         "PoolInNameOnly": ("check_pool_values", "the pools 'avg' and 'token' give the same"),
         "PooledAlthoughNone": ("check_unpooled", "axes of the output with global_pool=''"),

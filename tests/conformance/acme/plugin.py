@@ -4,10 +4,10 @@ from hub import Family, hookimpl
 from hub_acme.broken import BROKEN
 
 
-def family(name, model, **variant):
-    """Return a family of one network; `lacks` goes to the family."""
-    lacks = variant.pop("lacks", frozenset())
-    return Family(name=name, model=f"hub_acme.{model}", variants={name: variant}, lacks=lacks)
+def family(name, model, lacks=(), **variant):
+    """Return a family of one network."""
+    model = f"hub_acme.{model}"
+    return Family(name=name, model=model, variants={name: variant}, lacks=frozenset(lacks))
 
 
 @hookimpl
@@ -24,6 +24,9 @@ def hub_models():
         family("tiny_twofold", "kinds:TinyTwofold"),
         family("tiny_any_size", "kinds:TinyAnySize"),
         family("tiny_mixed", "kinds:TinyMixed"),
+        family("no_export", "mutations.construction:FixedBatch", lacks={"export"}),
+        family("says_no_export", "model:TinyConv", lacks={"export"}),
+        family("says_no_compile", "model:TinyConv", lacks={"compile"}),
         *(
             family(name, f"mutations.{module}:{name}")
             for module, faults in BROKEN.items()

@@ -107,15 +107,17 @@ def expect_equal(found: Any, wanted: Any, what: str) -> None:
     expect(found == wanted, f"{what}: {found!r}, where {wanted!r} is due")
 
 
-def expect_close(found: Tensor, wanted: Tensor, what: str, dtype: Any = torch.float32) -> None:
-    """Raise unless two tensors are equal up to the rounding of `dtype`."""
+def expect_close(
+    found: Tensor, wanted: Tensor, what: str, dtype: Any = torch.float32, hint: str = ""
+) -> None:
+    """Raise unless two tensors are equal up to the rounding of `dtype`; `hint` says why not."""
     expect_equal(tuple(found.shape), tuple(wanted.shape), f"shape of {what}")
     found, wanted = found.detach().float(), wanted.detach().float()
     scale = wanted.norm().clamp(min=1e-12)
     error = float((found - wanted).norm() / scale)
     expect(
         error <= TOLERANCE[dtype],
-        f"{what} differ by {error:.2g} of their norm, more than {TOLERANCE[dtype]:.0e}",
+        f"{what} differ by {error:.2g} of their norm, more than {TOLERANCE[dtype]:.0e}{hint}",
     )
 
 

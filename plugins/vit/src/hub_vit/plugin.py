@@ -17,6 +17,5 @@ def hub_models() -> list[Family]:
             renamed=RENAMED,
             converter="hub_vit.convert:convert",
             # Sizes: those with dynamic_img_size, a few here, take any whole number of patches.
-            lacks=frozenset({"output_stride", "any_size"}),
         )
     ]

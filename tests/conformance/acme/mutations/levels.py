@@ -123,6 +123,15 @@ class NormInTheHead(TinyTokens):
         return super().forward_pool(self.norm(x))
 
 
+class ReadsWhatFollows(TinyWide):
+    """Its last level is made with a layer that falls with the head."""
+
+    def forward_levels(self, x):
+        for level in super().forward_levels(x):
+            last = level.shape[1] == 16
+            yield level + self.widen(level)[:, :16] if last else level
+
+
 class StatesNoFinalModule(TinyWide):
     final_modules = ()
 

@@ -36,7 +36,7 @@ def check_builds(name: str) -> None:
     expect(not elsewhere, f"not on the default device: {elsewhere[:3]}")
 
 
-@promise("derived", rests_on=("check_builds",))
+@promise("what-may-be-replaced", rests_on=("check_builds",))
 def check_derived(name: str) -> None:
     """What `hub.Backbone` derives from the statements is overridden by nobody."""
     cls = type(shared(name))
@@ -149,7 +149,8 @@ def _shaped_by_channels(name: str) -> set[str]:
     return {
         n.rpartition(".")[0]
         for n, p in whole.named_parameters()
-        if p.ndim > 1 and n in shapes and shapes[n] != p.shape and not is_below(n, head)
+        if n.endswith(".weight") and p.ndim > 1 and not is_below(n, head)
+        if n in shapes and shapes[n] != p.shape
     }
 
 

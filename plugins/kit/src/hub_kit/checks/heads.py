@@ -79,7 +79,10 @@ def check_pools(name: str) -> None:
     model, features = spare(name), features_of(name)
     own = model.pool_name
     refuses: Any = model.reset_classifier
-    expect_error((ValueError,), "the pool 'no_such'", refuses, model.num_classes, "no_such")
+    what = "the pool 'no_such'"
+    if model.pools is None:
+        what += " (a network with a forward_pool of its own states `pools`, the legal names)"
+    expect_error((ValueError,), what, refuses, model.num_classes, "no_such")
     for pool in model.pools or ():
         model = spare(name)
         model.reset_classifier(0, pool)

@@ -74,7 +74,7 @@ class AcmeNet(Backbone):
         self.init_weights()
 
     def init_weights(self, mode: str = "") -> None:
-        """Initialise convolutions by truncated normals, the rest as the layers do it."""
+        """Initialise all weights, now and whenever somebody asks for it again."""
         super().init_weights(mode)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
