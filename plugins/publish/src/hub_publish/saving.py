@@ -18,17 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-
-from hub import plugins, registry
-from hub.backbone import Backbone
-from hub.errors import HubError, WeightsError
-from hub.family import Weights
+from hub import Backbone, HubError, Weights, WeightsError, load_state_dict, plugins, registry
 from hub.pretrained.config import read_arguments, read_weights
-from hub.pretrained.describing import differences, same
-from hub.pretrained.loading import load_state_dict
 from hub.pretrained.noinit import DeferredInit
 from hub.pretrained.sources import INDEX_SUFFIX, LocalFolder, read_index
+from torch import Tensor, nn
+
+from hub_publish.describing import differences, same
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
