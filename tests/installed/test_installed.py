@@ -63,12 +63,16 @@ def test_core_alone(make_environment):
         "hub.errors.MissingPluginError: resnet50 is in hub-resnet, which is not installed: "
         "pip install hub-resnet"
     )
-    assert "is in hub-data, which is not installed: pip install hub-data" in env.hub("predict")[2]
-    for name in ("optimize", "fuse", "reparameterize_model", "OptimizationError"):
-        assert env.error(f"import hub; hub.{name}") == (
-            f"AttributeError: hub.{name} is in hub-inference, which is not installed: "
-            "pip install hub-inference"
+    known = json.loads((ROOT / "core/src/hub/plugins/known.json").read_text())
+    for entry in known.values():
+        where = (
+            f"is in {(name := entry['distribution'])}, which is not installed: pip install {name}"
         )
+        for command in entry["commands"]:
+            assert f"hub: error: `hub {command}` {where}\n" in env.hub(*command.split())[2]
+        for attribute in entry["attributes"]:
+            error = env.error(f"import hub; hub.{attribute}")
+            assert error == f"AttributeError: hub.{attribute} {where}"
 
 
 def test_core_with_all_is_everything_official(make_environment):

@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from hub_inference.fusing import fuse as fuse
     from hub_inference.optimizing import optimize as optimize
     from hub_inference.reparameterizing import reparameterize_model as reparameterize_model
-    from hub_publish.saving import push_to_hub as push_to_hub
+    from hub_publish.pushing import push_to_hub as push_to_hub
     from hub_publish.saving import save_pretrained as save_pretrained
 
     from hub.backbone import Backbone, BlockSequence, Head, freeze, group_parameters, unfreeze

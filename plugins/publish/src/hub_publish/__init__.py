@@ -14,10 +14,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hub_publish.saving import push_to_hub, save_pretrained
+    from hub_publish.pushing import push_to_hub
+    from hub_publish.saving import save_pretrained
 
 # Both need torch; imported when first asked for.
-_LAZY = {"push_to_hub": "saving", "save_pretrained": "saving"}
+_LAZY = {"push_to_hub": "pushing", "save_pretrained": "saving"}
 
 __all__ = ["push_to_hub", "save_pretrained"]
 

@@ -12,7 +12,7 @@ from hub import Command, hookimpl
 def hub_attributes() -> dict[str, str]:
     """Offer what saves and shares a network."""
     return {
-        "push_to_hub": "hub_publish.saving:push_to_hub",
+        "push_to_hub": "hub_publish.pushing:push_to_hub",
         "save_pretrained": "hub_publish.saving:save_pretrained",
     }
 
@@ -60,7 +60,7 @@ def _push_arguments(parser: ArgumentParser) -> None:
 
 
 def _push(args: Namespace) -> int:
-    from hub_publish.saving import push_to_hub
+    from hub_publish.pushing import push_to_hub
 
     print(
         push_to_hub(

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import hub
+import hub_publish
 import torch
 from hub import Backbone
 
@@ -114,7 +114,7 @@ def check_saving(name: str) -> None:
 def _expect_saved(model: Backbone, what: str) -> None:
     x = images(model)
     with tempfile.TemporaryDirectory() as folder:
-        hub.save_pretrained(model, folder)
+        hub_publish.save_pretrained(model, folder)  # with HUB_PLUGINS=acme too
         again = create(f"local-dir:{folder}", pretrained=True)
         expect_close(again(x), model(x), f"outputs of {what} and of the one loaded")
     for attribute in ("num_classes", "in_chans", "drop_rate", "pool_name"):
