@@ -12,21 +12,14 @@ from environments import ROOT
 pytestmark = pytest.mark.slow
 
 NET = """
-from hub import Backbone, FeatureInfo
+from hub import Backbone
 from torch import nn
 
 class Net(Backbone):
     def __init__(self, *, in_chans=3, num_classes=5, global_pool="avg", drop_rate=0.0):
-        super().__init__()
-        self.in_chans, self.num_classes, self.drop_rate = in_chans, num_classes, drop_rate
-        self.num_features = self.head_hidden_size = 4
+        super().__init__(num_classes, in_chans, global_pool, drop_rate)
         self.stem = nn.Conv2d(in_chans, 4, 4, 4)
-        self.feature_info = FeatureInfo([dict(num_chs=4, reduction=4, module="stem")])
-        self.build_head(num_classes, global_pool)
-
-    def build_head(self, num_classes, global_pool):
-        self.global_pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.fc = nn.Linear(4, num_classes) if num_classes else nn.Identity()
+        self.feature_info = [dict(num_chs=4, reduction=4, module="stem")]
 
     def forward_levels(self, x):
         yield self.stem(x)
