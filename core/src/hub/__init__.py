@@ -81,13 +81,9 @@ if TYPE_CHECKING:
     from hub.builder.build import build_model_with_cfg
     from hub.cli.table import table
     from hub.features import FeatureInfo
-    from hub.pretrained.loading import (
-        adapt_input_conv,
-        clean_state_dict,
-        load_checkpoint,
-        load_pretrained,
-        load_state_dict,
-    )
+    from hub.pretrained.adapting import adapt_input_conv
+    from hub.pretrained.checkpoint import clean_state_dict, load_state_dict
+    from hub.pretrained.loading import load_checkpoint, load_pretrained
 
     __version__: str
 
@@ -105,8 +101,9 @@ _LAZY = {
         "cli.table": "table",
         "builder.build": "build_model_with_cfg",
         "features": "FeatureInfo",
-        "pretrained.loading": "adapt_input_conv clean_state_dict load_checkpoint load_pretrained "
-        "load_state_dict",
+        "pretrained.adapting": "adapt_input_conv",
+        "pretrained.checkpoint": "clean_state_dict load_state_dict",
+        "pretrained.loading": "load_checkpoint load_pretrained",
     }.items()
     for name in names.split()
 }

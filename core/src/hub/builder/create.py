@@ -16,7 +16,7 @@ from hub.hookspecs import BuildRequest
 from hub.names import split_source
 from hub.plugins.answers import check_network
 from hub.pretrained.config import claimed_plugin, read_arguments, read_weights
-from hub.pretrained.sources import open_source
+from hub.pretrained.sources import fetch_weights, open_source
 
 if TYPE_CHECKING:
     import torch
@@ -204,8 +204,6 @@ def _from_source(
         hf_hub_filename=None,
     )
     if pretrained:
-        from hub.pretrained.sources import fetch_weights
-
         weights = replace(weights, file=fetch_weights(source, described.hf_hub_filename))
     return name, weights, read_arguments(config, what)
 

@@ -39,7 +39,7 @@ def model_config(
     if label_names and len(label_names) != num_classes:
         raise HubError(f"{len(label_names)} label names for a classifier of {num_classes} classes")
     descriptions = label_descriptions or weights.label_descriptions
-    architecture, _ = registry.find(registry.built_name(model) or str(weights.architecture))
+    architecture, _ = registry.find(getattr(model, "_hub_name", None) or str(weights.architecture))
     owner = plugins.host().plugins.get(architecture.plugin)
     config = {
         "architecture": architecture.name,
