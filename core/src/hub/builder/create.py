@@ -16,7 +16,6 @@ from hub.hookspecs import BuildRequest
 from hub.names import split_source
 from hub.plugins.answers import check_network
 from hub.pretrained.config import claimed_plugin, read_arguments, read_weights
-from hub.pretrained.sources import fetch_weights, open_source
 
 if TYPE_CHECKING:
     import torch
@@ -174,6 +173,8 @@ def _from_source(
     scheme: str, reference: str, pretrained: bool, cache_dir: str | Path | None
 ) -> tuple[str, Weights, dict[str, Any]]:
     """Return architecture, weights and constructor keywords that a source's config names."""
+    from hub.pretrained.sources import fetch_weights, open_source
+
     what = f"{scheme}:{reference}"
     source = open_source(scheme, reference, cache_dir)
     config = source.config()

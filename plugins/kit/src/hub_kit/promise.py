@@ -71,15 +71,21 @@ def _place(name: str, error: BaseException) -> str:
         return ""
     module, _, attribute = family.model.partition(":")
     cls = getattr(importlib.import_module(module), attribute)
-    package = Path(inspect.getfile(cls)).parent
+    package = Path(inspect.getfile(importlib.import_module(module.partition(".")[0]))).parent
     cause: BaseException | None = error
     while cause is not None:
-        for frame in reversed(traceback.extract_tb(cause.__traceback__)):
-            if package in Path(frame.filename).parents:
-                return f"{_short(frame.filename)}:{frame.lineno}, in {frame.name}"
+        frames = traceback.extract_tb(cause.__traceback__)
+        own = [frame for frame in frames if package in Path(frame.filename).parents]
+        if own:
+            called = f", called from {_line(own[0])}" if len(own) > 1 else ""
+            return _line(own[-1]) + called
         cause = cause.__cause__
     file, line = inspect.getsourcefile(cls), inspect.getsourcelines(cls)[1]
     return f"{_short(str(file))}:{line}, class {cls.__name__}"
+
+
+def _line(frame: traceback.FrameSummary) -> str:
+    return f"{_short(frame.filename)}:{frame.lineno}, in {frame.name}"
 
 
 def _short(path: str) -> str:
