@@ -18,8 +18,9 @@ from hub import registry
 from hub.cli.models import describe
 from hub.importing import load_object
 from hub.pretrained import loading
+from hub.pretrained.checkpoint import load_state_dict
 from hub.pretrained.config import BUILD_OPTIONS
-from hub.pretrained.loading import load_pretrained, load_state_dict
+from hub.pretrained.loading import load_pretrained
 from hub.pretrained.sources import LocalFile, StableFile, fetch_weights
 from hub_resnet.model import ResNet
 from safetensors.torch import save_file

@@ -31,6 +31,11 @@ INSIDES = {
     "hub_inference": {"hub.backbone"},  # runs a network level by level, as its own methods do
     # Holds the parts of networks to the contract, and lists architectures as the registry does.
     "hub_kit": {"hub.backbone", "hub.errors", "hub.features", "hub.plugins", "hub.registry"},
+    # Reads what it writes as the loader does: the same description, the same build, the same ties.
+    "hub_publish": {
+        *("hub.pretrained.adapting", "hub.pretrained.config", "hub.pretrained.noinit"),
+        *("hub.pretrained.sources", "hub.registry"),
+    },
 }
 
 

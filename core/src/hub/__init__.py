@@ -67,6 +67,8 @@ if TYPE_CHECKING:
     from hub_inference.fusing import fuse as fuse
     from hub_inference.optimizing import optimize as optimize
     from hub_inference.reparameterizing import reparameterize_model as reparameterize_model
+    from hub_publish.pushing import push_to_hub as push_to_hub
+    from hub_publish.saving import save_pretrained as save_pretrained
 
     from hub.backbone import Backbone, BlockSequence, Head, freeze, group_parameters, unfreeze
     from hub.backbone.wrappers import (
@@ -79,14 +81,9 @@ if TYPE_CHECKING:
     from hub.builder.build import build_model_with_cfg
     from hub.cli.table import table
     from hub.features import FeatureInfo
-    from hub.pretrained.loading import (
-        adapt_input_conv,
-        clean_state_dict,
-        load_checkpoint,
-        load_pretrained,
-        load_state_dict,
-    )
-    from hub.pretrained.saving import push_to_hub, save_pretrained
+    from hub.pretrained.adapting import adapt_input_conv
+    from hub.pretrained.checkpoint import clean_state_dict, load_state_dict
+    from hub.pretrained.loading import load_checkpoint, load_pretrained
 
     __version__: str
 
@@ -104,9 +101,9 @@ _LAZY = {
         "cli.table": "table",
         "builder.build": "build_model_with_cfg",
         "features": "FeatureInfo",
-        "pretrained.loading": "adapt_input_conv clean_state_dict load_checkpoint load_pretrained "
-        "load_state_dict",
-        "pretrained.saving": "push_to_hub save_pretrained",
+        "pretrained.adapting": "adapt_input_conv",
+        "pretrained.checkpoint": "clean_state_dict load_state_dict",
+        "pretrained.loading": "load_checkpoint load_pretrained",
     }.items()
     for name in names.split()
 }
@@ -124,8 +121,8 @@ __all__ = [
     "get_pretrained_cfg_value", "group_parameters", "hookimpl", "hookspec", "is_model",
     "is_model_in_modules", "is_model_pretrained", "list_models", "list_modules", "list_pretrained",
     "load_checkpoint", "load_pretrained", "load_state_dict", "model_entrypoint", "natural_key",
-    "parse_model_name", "push_to_hub", "refresh", "register_model", "resolve_pretrained_cfg",
-    "safe_model_name", "save_pretrained", "split_model_name_tag", "table", "unfreeze",
+    "parse_model_name", "refresh", "register_model", "resolve_pretrained_cfg",
+    "safe_model_name", "split_model_name_tag", "table", "unfreeze",
 ]
 # fmt: on
 

@@ -36,7 +36,7 @@ def hub_create_model(request: BuildRequest) -> nn.Module:
 
 @hookimpl
 def hub_commands() -> Iterable[Command]:
-    """Offer list, info, download, push and plugins."""
+    """Offer list, info and plugins."""
     from hub.cli import models, plugins
 
     return (*models.COMMANDS, *plugins.COMMANDS)

@@ -57,8 +57,7 @@ def build_model_with_cfg(
         features_only: return the network as a feature extractor, see `Backbone.as_features`.
         out_indices: levels of the feature extractor; default: the network's, usually all.
         feature_cls: form of the feature extractor, by name or class; see
-            `hub.backbone.wrappers`; default:
-            "list".
+            `hub.backbone.wrappers`; default: "list".
         output_fmt: layout of its maps: "NCHW" (default), "NHWC" or "NLC".
         norm: apply to its maps the norms of the network; default: no.
         device: where the network is to be.

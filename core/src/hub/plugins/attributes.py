@@ -26,5 +26,6 @@ def plugin_attribute(name: str) -> Any:
         raise AttributeError(f"of the names of hub, {clash}")
     for plugin, entry in plugins.known().items():
         if name in entry["attributes"]:
-            raise AttributeError(f"hub.{name} is in {plugins.host().absence(plugin)}")
+            text = f"hub.{name} is in {plugins.host().absence(plugin)}"
+            raise AttributeError(text, obj=plugins)  # else Python adds what it takes to be meant
     raise missing

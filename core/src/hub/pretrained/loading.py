@@ -16,7 +16,6 @@ from hub.errors import WeightsError
 from hub.family import Weights
 from hub.pretrained.adapting import (
     adapt_classifier,
-    adapt_input_conv,
     adapt_stem,
     layers_to_adapt,
     with_names_of,
@@ -26,23 +25,13 @@ from hub.pretrained.checkpoint import (
     StateDict,
     check_device,
     checked,
-    clean_state_dict,
     default_device,
-    load_state_dict,
     read_checkpoint,
 )
 from hub.pretrained.noinit import DeferredInit
 
 if TYPE_CHECKING:
     from torch.nn.modules.module import _IncompatibleKeys
-
-__all__ = [
-    "adapt_input_conv",
-    "clean_state_dict",
-    "load_checkpoint",
-    "load_pretrained",
-    "load_state_dict",
-]
 
 Filter = Callable[..., Mapping[str, Tensor]]
 

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("hub")
 
-__all__ = ["HttpFile", "HttpsFile", "HubRepository", "LocalFile", "LocalFolder", "download"]
-
 # Usual names of a file with weights, the preferred one first; those of an index are of shards.
 INDEX_SUFFIX = ".index.json"
 HUB_FILES = (

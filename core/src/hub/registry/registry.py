@@ -254,9 +254,3 @@ def _unknown_error(text: str, reading: str) -> UnknownModelError:
 def _ambiguous(name: str, owners: Sequence[str]) -> AmbiguousModelError:
     choices = " or ".join(f"{owner}/{name}" for owner in owners)
     return AmbiguousModelError(f"{name!r} is claimed by {len(owners)} plugins; write {choices}")
-
-
-def built_name(model: nn.Module) -> str | None:
-    """Return the full name "plugin/architecture" that a network was built by, if by one."""
-    name = getattr(model, "_hub_name", None)
-    return name if isinstance(name, str) else None

@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-
 from hub.pretrained.adapting import tied_names
+from torch import Tensor, nn
 
 # Of a run, not of a network: they change no output, or are stated elsewhere.
 _OF_A_RUN = {
