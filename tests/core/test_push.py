@@ -119,7 +119,7 @@ def test_pushed_model_loads_from_the_hub(server, tmp_path):
 
 def test_folder_of_shards_is_pushed_with_all_of_them(server, tmp_path):
     code = f"""
-import json, hub, hub.saving
+import json, hub
 from pathlib import Path
 from safetensors.torch import save_file
 folder = Path({str(tmp_path / "model")!r})
@@ -129,11 +129,19 @@ hub.save_pretrained(hub.create_model("test_resnet"), folder)
 save_file(state, folder / "model-1-of-1.safetensors")
 index = dict(weight_map=dict.fromkeys(state, "model-1-of-1.safetensors"))
 (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-hub.saving.push_folder(folder, "org/cats")
+hub.push_to_hub(folder, "org/cats")
 hub.create_model("hf_hub:org/cats", pretrained=True)
 """
     done = run(code, server, tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+def test_labels_are_no_option_of_a_folder(tmp_path):
+    import hub
+
+    hub.save_pretrained(hub.create_model("test_resnet"), tmp_path)
+    with pytest.raises(TypeError, match="label_names: stated when a folder is saved"):
+        hub.push_to_hub(tmp_path, "org/cats", label_names=["cat"])
 
 
 def test_card_of_the_repository_is_kept(server, tmp_path):

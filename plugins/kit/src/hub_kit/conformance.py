@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from hub import PluginError, UnknownModelError, plugins, registry
 
-from hub_kit import ConformanceError
+from hub_kit import ConformanceError, subject
 from hub_kit.checks import (
     construction,
     features,
@@ -30,7 +30,6 @@ from hub_kit.checks import (
     training,
 )
 from hub_kit.promise import Check
-from hub_kit.subject import num_parameters, shared
 
 #: Checks that need no values, in the order in which they run: what others rest on goes first.
 CHEAP: tuple[Check, ...] = (
@@ -87,8 +86,6 @@ NUMERICAL: tuple[Check, ...] = (
     survival.check_compile,
 )
 
-#: Parameters of the largest network that counts as small.
-SMALL = 2_000_000
 _RESTS_ON = {check.__name__: check.rests_on for check in (*CHEAP, *NUMERICAL)}
 
 
@@ -181,7 +178,7 @@ def names_of(plugin_or_pattern: str) -> list[str]:
 
 def is_small(name: str) -> bool:
     """Return whether a network is small enough for `NUMERICAL`."""
-    return num_parameters(shared(name)) <= SMALL
+    return subject.is_small(subject.shared(name))
 
 
 def checks_for(name: str) -> Iterable[Check]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
-import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -69,11 +69,10 @@ def _place(name: str, error: BaseException) -> str:
     family = registry.find(name)[0].family
     if family is None:
         return ""
-    cls = registry.load_object(family.model)
-    module = inspect.getmodule(cls)
-    assert module is not None
-    top = module.__name__.partition(".")[0]
-    package = Path(inspect.getfile(sys.modules[top])).parent
+    module, _, attribute = family.model.partition(":")
+    cls = getattr(importlib.import_module(module), attribute)
+    top = importlib.import_module(module.partition(".")[0])
+    package = Path(inspect.getfile(top)).parent
     cause: BaseException | None = error
     while cause is not None:
         frames = traceback.extract_tb(cause.__traceback__)

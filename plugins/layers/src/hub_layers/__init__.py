@@ -10,7 +10,7 @@ or fast norms.
 * A batch norm that was frozen comes back with its momentum.
 """
 
-from .activations import (
+from .act.activations import (
     GELU,
     GELUTanh,
     HardMish,
@@ -36,14 +36,18 @@ from .activations import (
     swish,
     tanh,
 )
-from .anti_alias import (
-    BlurPool2d,
-    create_aa,
-)
-from .attention import (
+from .attention.attention import (
     Attention,
 )
-from .cbam import (
+from .attention.attention2d import (
+    Attention2d,
+    MultiQueryAttention2d,
+)
+from .channel_attention.by_name import (
+    create_attn,
+    get_attn,
+)
+from .channel_attention.cbam import (
     CbamModule,
     ChannelAttn,
     LightCbamModule,
@@ -51,19 +55,41 @@ from .cbam import (
     LightSpatialAttn,
     SpatialAttn,
 )
-from .channel_attention import (
-    create_attn,
-    get_attn,
+from .channel_attention.eca import (
+    CecaModule,
+    CircularEfficientChannelAttn,
+    EcaModule,
+    EfficientChannelAttn,
 )
-from .conv import (
-    Conv2dSame,
+from .channel_attention.gather_excite import (
+    GatherExcite,
+)
+from .channel_attention.global_context import (
+    GlobalContext,
+)
+from .channel_attention.squeeze_excite import (
+    EffectiveSEModule,
+    EffectiveSqueezeExcite,
+    SEModule,
+    SqueezeExcite,
+)
+from .conv.cond_conv import (
+    CondConv2d,
+)
+from .conv.conv import (
     ConvBnAct,
     ConvNormAct,
     SeparableConv2d,
     SeparableConvBnAct,
     SeparableConvNormAct,
-    conv2d_same,
     create_conv2d,
+)
+from .conv.conv2d_same import (
+    Conv2dSame,
+    conv2d_same,
+)
+from .conv.mixed_conv import (
+    MixedConv2d,
 )
 from .drop import (
     DropBlock2d,
@@ -73,17 +99,8 @@ from .drop import (
     drop_block_2d,
     drop_path,
 )
-from .eca import (
-    CecaModule,
-    CircularEfficientChannelAttn,
-    EcaModule,
-    EfficientChannelAttn,
-)
-from .gather_excite import (
-    GatherExcite,
-)
-from .global_context import (
-    GlobalContext,
+from .embed.patch_embed import (
+    PatchEmbed,
 )
 from .heads import (
     ClassifierHead,
@@ -104,7 +121,7 @@ from .layout import (
     nchw_to,
     nhwc_to,
 )
-from .mlp import (
+from .mlp.mlp import (
     ConvMlp,
     GlobalResponseNorm,
     GlobalResponseNormMlp,
@@ -121,7 +138,7 @@ from .names import (
     normalize_name,
     resolve_layer,
 )
-from .norm_act import (
+from .norm.norm_act import (
     BatchNormAct2d,
     FrozenBatchNormAct2d,
     GroupNorm1Act,
@@ -142,7 +159,7 @@ from .norm_act import (
     get_norm_act_layer,
     unfreeze_batch_norm_2d,
 )
-from .norms import (
+from .norm.norms import (
     FrozenBatchNorm2d,
     GroupNorm,
     GroupNorm1,
@@ -168,10 +185,11 @@ from .padding import (
     get_same_padding,
     pad_same,
 )
-from .patch_embed import (
-    PatchEmbed,
+from .pool.anti_alias import (
+    BlurPool2d,
+    create_aa,
 )
-from .pooling import (
+from .pool.pooling import (
     AdaptiveAvgMaxPool2d,
     AdaptiveCatAvgMaxPool2d,
     AvgPool2dSame,
@@ -184,22 +202,16 @@ from .pooling import (
     global_pool_nlc,
     select_adaptive_pool2d,
 )
-from .relative_position import (
+from .position.relative_tables import (
     gen_relative_position_index,
     resize_rel_pos_bias_table,
     resize_rel_pos_bias_table_levit,
     resize_rel_pos_bias_table_simple,
 )
-from .resample import (
+from .position.resample import (
     resample_abs_pos_embed,
     resample_abs_pos_embed_nhwc,
     resample_patch_embed,
-)
-from .squeeze_excite import (
-    EffectiveSEModule,
-    EffectiveSqueezeExcite,
-    SEModule,
-    SqueezeExcite,
 )
 from .tuples import (
     make_divisible,
@@ -214,6 +226,7 @@ __all__ = [
     "AdaptiveAvgMaxPool2d",
     "AdaptiveCatAvgMaxPool2d",
     "Attention",
+    "Attention2d",
     "AvgPool2dSame",
     "BatchNormAct2d",
     "BlurPool2d",
@@ -223,6 +236,7 @@ __all__ = [
     "CircularEfficientChannelAttn",
     "ClNormMlpClassifierHead",
     "ClassifierHead",
+    "CondConv2d",
     "Conv2dSame",
     "ConvBnAct",
     "ConvMlp",
@@ -266,7 +280,9 @@ __all__ = [
     "LightSpatialAttn",
     "MaxPool2dSame",
     "Mish",
+    "MixedConv2d",
     "Mlp",
+    "MultiQueryAttention2d",
     "NameTable",
     "NormAct",
     "NormMlpClassifierHead",

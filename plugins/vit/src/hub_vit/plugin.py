@@ -1,7 +1,6 @@
 """What hub-vit declares to hub."""
 
-from hub.family import Family
-from hub.hookspecs import hookimpl
+from hub import Family, hookimpl
 
 from hub_vit.variants import RENAMED, VARIANTS, WEIGHTS
 

@@ -1,0 +1,94 @@
+"""Multi-head self-attention on tokens (arXiv:1706.03762)."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..names import LayerFactory
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with one projection to queries, keys and values.
+
+    With the attribute `fused_attn` set to False it is computed step by step: a forward hook of
+    `attn_drop` then sees the weights (B, heads, N, N).
+
+    Args:
+        dim: D of the input (B, N, D).
+        num_heads: heads that D is divided into.
+        qkv_bias: biases of the projection to queries, keys and values.
+        qk_norm: normalize queries and keys per head (arXiv:2302.05442).
+        proj_bias: bias of the projection after the heads.
+        attn_drop: dropout rate of the attention weights.
+        proj_drop: dropout rate after the last projection.
+        norm_layer: class or partial of the norm of queries and keys; needed for `qk_norm`.
+        device: where the parameters live.
+        dtype: type of the parameters.
+
+    Raises:
+        ValueError: the heads do not divide `dim`, or `qk_norm` has no `norm_layer`.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int = 8,
+        *,
+        qkv_bias: bool = False,
+        qk_norm: bool = False,
+        proj_bias: bool = True,
+        attn_drop: float = 0.0,
+        proj_drop: float = 0.0,
+        norm_layer: LayerFactory | None = None,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"num_heads={num_heads} does not divide the width {dim}")
+        if qk_norm and norm_layer is None:
+            raise ValueError("qk_norm=True needs a norm_layer")
+        factory: dict[str, Any] = dict(device=device, dtype=dtype)
+        self.fused_attn = True
+        self.num_heads = num_heads
+        self.head_dim = dim // num_heads
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias, **factory)
+        norm = norm_layer if qk_norm and norm_layer is not None else None
+        self.q_norm = nn.Identity() if norm is None else norm(self.head_dim, **factory)
+        self.k_norm = nn.Identity() if norm is None else norm(self.head_dim, **factory)
+        self.attn_drop = nn.Dropout(attn_drop)
+        self.proj = nn.Linear(dim, dim, bias=proj_bias, **factory)
+        self.proj_drop = nn.Dropout(proj_drop)
+
+    def forward(self, x: torch.Tensor, attn_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Mix the tokens.
+
+        Args:
+            x: (B, N, D).
+            attn_mask: broadcasts to (B, heads, N, N); True where a token may look, or a number
+                that is added to the logits.
+
+        Returns:
+            (B, N, D).
+        """
+        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, self.head_dim))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, heads, N, head_dim)
+        q, k = self.q_norm(q), self.k_norm(k)
+        if self.fused_attn:
+            drop = self.attn_drop.p if self.training else 0.0
+            x = F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask, dropout_p=drop)
+        else:
+            logits = (q * self.head_dim**-0.5) @ k.transpose(-2, -1)  # (B, heads, N, N)
+            x = self.attn_drop(_masked(logits, attn_mask).softmax(dim=-1)) @ v
+        x = x.transpose(1, 2).flatten(2)  # (B, N, D)
+        return self.proj_drop(self.proj(x))
+
+
+def _masked(logits: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    if mask is None:
+        return logits
+    if mask.dtype is torch.bool:
+        return logits.masked_fill(~mask, float("-inf"))
+    return logits + mask
