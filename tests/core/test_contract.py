@@ -428,6 +428,19 @@ def test_cut_at_each_level_runs_and_returns_that_level(kind, x):
         assert all(p.grad is not None for p in model.parameters())
 
 
+def test_all_levels_of_a_cut_network_are_those_that_are_left(x):
+    whole = built(Stages)
+    wanted = whole.forward_intermediates(x, [0, 1], intermediates_only=True)
+    model = copy.deepcopy(whole)
+    model.prune_intermediate_layers([1])
+    for indices in (None, 2):
+        maps = model.forward_intermediates(x, indices, intermediates_only=True)
+        assert len(maps) == 2
+        close(maps[-1], wanted[-1])
+    with pytest.raises(ValueError, match="level 2 was pruned"):
+        model.forward_intermediates(x, [-1])
+
+
 def test_isotropic_network_that_is_cut_keeps_what_fits_every_level(x):
     model, whole = built(Tokens), built(Tokens)
     model.prune_intermediate_layers([1], prune_head=False)
@@ -472,6 +485,11 @@ def test_norms_of_rows_stay_for_the_levels_that_are_asked_for(x):
     features = copy.deepcopy(whole).as_features([1], norm=True)
     close(features(x)[0], wanted[1])
     assert {n[:7] for n, _ in features.named_parameters() if "norms" in n} == {"norms.1"}
+    cut = copy.deepcopy(whole)
+    cut.prune_intermediate_layers([1])
+    close(cut(x), wanted[1])
+    cut.train()(x).sum().backward()
+    assert all(p.grad is not None for p in cut.parameters())
     bare = copy.deepcopy(whole).as_features([0, 1])
     assert not [n for n, _ in bare.named_parameters() if "norms" in n]
 

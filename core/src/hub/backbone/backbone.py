@@ -128,7 +128,8 @@ class Backbone(Stated, Generic[Out]):
     def forward_features(self, x: Any, **kwargs: Any) -> Any:
         """Return what the head sees, unpooled: (B, num_features, H', W') for convolutions.
 
-        Without its head, or cut and hierarchical, a network returns its last level.
+        Without its head, or cut and hierarchical, a network returns its last level; normed, where
+        its row names a norm that was not pruned.
         """
         x, kwargs = _unpacked(x, kwargs)
         return self._run(x, self._num_levels, (), kwargs)[1]
@@ -143,7 +144,7 @@ class Backbone(Stated, Generic[Out]):
             **kwargs: what `forward_levels` takes besides.
         """
         x, kwargs = _unpacked(x, kwargs)
-        wanted = range(self._num_levels) if indices is None else self._check_levels(indices)
+        wanted = self._check_levels(indices)
         return self._run(x, self._num_levels, wanted, kwargs)
 
     def _run(
@@ -152,8 +153,6 @@ class Backbone(Stated, Generic[Out]):
         """Run `end` levels; return the wanted ones, and features made of the last."""
         levels = self._levels(x, kwargs)
         found, x = self._collect(levels, end, wanted)
-        if end < len(self.feature_info) and not self._is_isotropic:
-            return found, x
         if not self._has_final or end < self._num_levels:  # what follows the last level is not due
             has_norm = self._has_norm and self.feature_info[end - 1]["norm"]
             return found, self.forward_norm(x, end - 1) if has_norm else x
@@ -283,6 +282,8 @@ class Backbone(Stated, Generic[Out]):
         return listed if intermediates_only else (features, listed)
 
     def _check_levels(self, indices: Indices) -> list[int]:
+        if indices is None or isinstance(indices, int):  # all that are left, or the last of them
+            return take_indices(self._num_levels, indices)
         wanted = take_indices(len(self.feature_info), indices)
         if wanted[-1] >= self._num_levels:
             raise ValueError(
