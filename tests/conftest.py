@@ -9,19 +9,20 @@ if count := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # the cores are shared
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(count))))
 
 import pytest
-from hub import plugins, registry
+from hub import plugins
+from hub.registry import local
 
 
 @pytest.fixture(autouse=True)
 def _own_registry(monkeypatch):
     """Give each test the plugins and run-time registrations that it makes itself."""
-    before = dict(registry._local)
+    before = dict(local._local)
     for name in ("HUB_PLUGINS", "HUB_PLUGINS_STRICT"):
         monkeypatch.delenv(name, raising=False)
     yield
-    registry._local.clear()
-    registry._local.update(before)
-    registry._registry = None
+    local._local.clear()
+    local._local.update(before)
+    local._registry = None
 
 
 @pytest.fixture

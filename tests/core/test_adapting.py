@@ -250,6 +250,85 @@ def test_stem_and_head_are_one_line_each(load_resnet, lines):
     ]
 
 
+# --- the layers that a Backbone states ----------------------------------------------------------
+
+
+class Distilled(hub.Backbone):
+    """Two tokens, a classifier on each; a second view of the image is added to the first."""
+
+    layout, num_prefix_tokens = "NLC", 2
+    classifier_path, pools = ("head", "head_dist"), ("token", "")
+
+    def __init__(self, num_classes=5, in_chans=3, global_pool="token", drop_rate=0.0):
+        super().__init__(num_classes, in_chans, global_pool, drop_rate)
+        self.patch = torch.nn.Conv2d(in_chans, 6, 8, 8)
+        self.look = torch.nn.Conv2d(in_chans, 6, 8, 8)
+        self.prefix = torch.nn.Parameter(torch.randn(1, 2, 6))
+        self.blocks = hub.BlockSequence(torch.nn.Linear(6, 6))
+        self.feature_info = [dict(num_chs=6, reduction=8, module="blocks.0")]
+
+    def forward_pool(self, x):
+        return x[:, 0], x[:, 1]
+
+    def forward_levels(self, x):
+        x = (self.patch(x) + self.look(x)).flatten(2).mT
+        x = torch.cat((self.prefix.expand(len(x), -1, -1), x), 1)
+        yield self.blocks(x)
+
+
+def load_distilled(num_classes=5, in_chans=3, **described):
+    hub.register_model(Distilled, name="distilled_net")
+    state = Distilled().state_dict()
+    cfg = dict(state_dict=state, num_classes=5, input_size=(3, 16, 16), **described)
+    model = hub.create_model(
+        "distilled_net",
+        pretrained=True,
+        pretrained_cfg=cfg,
+        num_classes=num_classes,
+        in_chans=in_chans,
+    )
+    return model.eval(), state
+
+
+def test_layers_that_a_backbone_states_are_adapted_without_being_described(lines):
+    model, state = load_distilled(num_classes=2)
+    assert changed(model, state) == [
+        "head.weight",
+        "head.bias",
+        "head_dist.weight",
+        "head_dist.bias",
+    ]
+    assert lines() == ["classifier made anew for 2 classes: the weights have 5"]
+    model, state = load_distilled(num_classes=0)
+    assert not [name for name in model.state_dict() if name.startswith("head")]
+
+
+def test_description_of_a_file_adds_to_the_layers_that_a_backbone_states(lines):
+    with pytest.raises(hub.WeightsError, match=r"look.weight: \(6, 3, 8, 8\) in the file"):
+        load_distilled(in_chans=1)
+    model, state = load_distilled(in_chans=1, first_conv="look")
+    assert model.patch.weight.equal(state["patch.weight"].sum(1, keepdim=True))
+    assert model.look.weight.equal(state["look.weight"].sum(1, keepdim=True))
+
+
+@pytest.mark.parametrize("changed", [dict(in_chans=1), dict(num_classes=2)])
+def test_load_checkpoint_adapts_no_layer(tmp_path, changed):
+    torch.save(hub.create_model("test_resnet").state_dict(), tmp_path / "w.pth")
+    model = hub.create_model("test_resnet", **changed)
+    with pytest.raises(hub.WeightsError, match="of another shape"):
+        hub.load_checkpoint(model, tmp_path / "w.pth")
+
+
+def test_both_classifiers_are_saved_and_loaded(tmp_path):
+    hub.register_model(Distilled, name="distilled_net")
+    model = hub.create_model("distilled_net", num_classes=3, in_chans=2).eval()
+    hub.save_pretrained(model, tmp_path)
+    loaded = hub.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
+    x = torch.rand(1, 2, 16, 16)
+    assert loaded(x).equal(model(x))
+    assert loaded.head_dist.weight.equal(model.head_dist.weight)
+
+
 # --- the kernel by itself -----------------------------------------------------------------------
 
 

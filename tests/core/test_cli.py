@@ -52,7 +52,7 @@ def test_info_comes_from_tables(capsys):
 
 def test_info_agrees_with_the_networks():
     """The recorded facts are those of the network itself; all variants in the slow tests."""
-    from hub.commands import describe
+    from hub.cli.models import describe
     from hub_kit.facts import facts_of
 
     for name in ("test_resnet", "resnet50d", "ecaresnet50d_pruned"):

@@ -527,6 +527,7 @@ def test_rows_may_say_what_their_levels_need(x):
             yield self.third(x)
 
     model = built(Crossed)
+    assert model.return_layers == {"level0": "0", "level1": "1", "level2": "2"}
     wanted = model.forward_intermediates(x, intermediates_only=True)
     for last, names in enumerate((["first"], ["first", "scale", "second"])):
         part = copy.deepcopy(model).as_features([last])
@@ -655,6 +656,25 @@ def test_what_a_network_states_wrongly_is_said_when_it_is_built(spoil, message):
 
     with pytest.raises(TypeError, match=message):
         Spoiled()
+
+
+def test_head_object_that_lacks_something_is_said_when_the_network_is_built():
+    class Bare(nn.Linear):
+        def reset(self, num_classes, pool_type=None):
+            pass
+
+        def strip(self, in_features):
+            pass
+
+    class Headed(Stages):
+        classifier_path = "head"
+
+        def __init__(self):
+            super().__init__()
+            self.head = Bare(8, 5)
+
+    with pytest.raises(TypeError, match="head of Headed, a Bare, has no pool_type and no num_feat"):
+        Headed()
 
 
 def test_levels_that_are_missing_are_said():

@@ -211,7 +211,7 @@ def test_source_of_a_plugin_is_found_by_its_scheme(install, saved):
     _, folder = saved
     code = """
     from hub import hookimpl
-    from hub.sources import LocalFolder
+    from hub.pretrained.sources import LocalFolder
 
     @hookimpl
     def hub_sources():

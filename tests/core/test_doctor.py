@@ -4,8 +4,8 @@ import json
 
 import hub
 import pytest
-from hub import doctor
 from hub.__main__ import main
+from hub.cli import doctor
 from hub.errors import HubError
 
 COMMAND = """
@@ -65,11 +65,30 @@ def test_command_that_two_plugins_claim_is_neithers_and_the_others_run(install, 
     install("zebra", COMMAND.format(name="shine"))
     (finding,) = examined(install, COMMAND.format(name="shine"))
     assert finding[0] == "problem"
-    said = "the command 'shine' is claimed by the plugins acme and zebra: leave one out with"
+    said = "the command 'shine' is claimed by the plugins acme and zebra: keep one, with"
     assert said in finding[2]
     with pytest.raises(SystemExit):
         main(["shine"])
     assert said in capsys.readouterr().err
+    assert main(["list", "resnet18"]) == 0
+
+
+@pytest.mark.parametrize("name", ["plugins", "list more"])
+def test_a_word_is_a_command_or_a_group_of_them_and_the_others_run(install, capsys, name):
+    (finding,) = examined(install, COMMAND.format(name=name))
+    assert finding[0] == "note"
+    assert finding[2].startswith("core and acme bring a command")
+    assert main(["list", "resnet18"]) == 0
+    assert main(["plugins", "list"]) == 0
+
+
+def test_a_word_that_is_a_command_of_one_and_a_group_of_another_is_neithers(install, capsys):
+    install("zebra", COMMAND.format(name="shine more"))
+    (finding,) = examined(install, COMMAND.format(name="shine"))
+    assert finding[0] == "problem"
+    for words in (["shine"], ["shine", "more"]):
+        with pytest.raises(SystemExit):
+            main(words)
     assert main(["list", "resnet18"]) == 0
 
 

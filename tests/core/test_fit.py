@@ -7,7 +7,7 @@ import logging
 import hub
 import pytest
 import torch
-from hub.sources import LocalFolder
+from hub.pretrained.sources import LocalFolder
 from hub_layers import FrozenBatchNorm2d, freeze_batch_norm_2d
 from safetensors.torch import save_file
 from torch import nn

@@ -2,6 +2,7 @@
 
 import argparse
 import copy
+import inspect
 import json
 import os
 import pickle
@@ -14,9 +15,13 @@ import numpy as np
 import pytest
 import torch
 from hub import registry
-from hub.commands import describe
-from hub.loading import load_pretrained, load_state_dict
-from hub.sources import LocalFile, StableFile, fetch_weights
+from hub.cli.models import describe
+from hub.importing import load_object
+from hub.pretrained import loading
+from hub.pretrained.checkpoint import load_state_dict
+from hub.pretrained.config import BUILD_OPTIONS
+from hub.pretrained.loading import load_pretrained
+from hub.pretrained.sources import LocalFile, StableFile, fetch_weights
 from hub_resnet.model import ResNet
 from safetensors.torch import save_file
 from torch import nn
@@ -55,7 +60,7 @@ def by_the_slow_path(name, state):
     architecture, _ = registry.find(name)
     cfg = hub.get_pretrained_cfg(name)
     size = dict(img_size=cfg.input_size[1:]) if cfg.fixed_input_size else {}
-    build = registry.load_object(architecture.family.model)
+    build = load_object(architecture.family.model)
     model = build(**{**size, **architecture.family.variants[name]})
     model.load_state_dict(state)
     return model
@@ -244,9 +249,9 @@ def test_local_converter_does_not_stop_copies():
 
     model = hub.create_model("my_net")
     assert_same(pickle.loads(pickle.dumps(model)), model)
-    assert hub.loading._converter(copy.deepcopy(model)) is hub.loading._converter(model)
+    assert loading._converter(copy.deepcopy(model)) is loading._converter(model)
     known = hub.create_model("test_vit")
-    assert hub.loading._converter(pickle.loads(pickle.dumps(known))) is hub_vit.convert.convert
+    assert loading._converter(pickle.loads(pickle.dumps(known))) is hub_vit.convert.convert
 
 
 def test_device_and_dtype_are_those_asked_for(model, file):
@@ -530,6 +535,11 @@ def write_config(folder, **config):
 def test_configuration_carries_only_data_of_a_network(tmp_path, config, error, message):
     with pytest.raises(error, match=message):
         hub.create_model(write_config(tmp_path, **config))
+
+
+def test_no_keyword_of_a_build_is_taken_from_a_configuration():
+    keywords = inspect.signature(hub.build_model_with_cfg).parameters.keys() - {"kwargs"}
+    assert keywords | {"checkpoint_path"} == BUILD_OPTIONS
 
 
 def test_configuration_cannot_point_at_other_files(model, file, tmp_path):

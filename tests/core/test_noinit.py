@@ -1,7 +1,7 @@
 """Deferred initialisation changes when parameters are written, never what a network is."""
 
 import torch
-from hub.noinit import DeferredInit
+from hub.pretrained.noinit import DeferredInit
 from torch import nn
 
 

@@ -95,7 +95,7 @@ def test_misspelt_plugin_in_the_environment_is_told(monkeypatch):
         (GOOD.replace(":Net", ".Net"), "write 'package.module:Class'"),
         (GOOD.replace("{}}", '{}}, weights={"other.a": None}'), "there is no variant 'other'"),
         (GOOD.replace("{}}", '{}}, renamed={"acme_net": "acme_net"}'), "acme_net more than once"),
-        (GOOD.replace("{}}", '{}}, lacks={"output_strid"}'), "lacks 'output_strid', which is no"),
+        (GOOD.replace("{}}", '{}}, lacks={"exprot"}'), "lacks 'exprot', which is no"),
         ("from hub import hookimpl\n@hookimpl\ndef hub_commands(): return 3", "returned a int"),
         ("from hub import hookimpl\n@hookimpl\ndef hub_sources(): return []", "not a Mapping"),
         (
@@ -289,7 +289,7 @@ def test_what_a_plugin_offers_is_asked_once_and_cannot_fail_later(install):
         calls.append(1)
         if len(calls) > 1:
             raise RuntimeError("asked again")
-        return {"shelf": "hub.sources:LocalFolder"}
+        return {"shelf": "hub.pretrained.sources:LocalFolder"}
     """
     install("acme", code)
     hub.refresh()
@@ -305,6 +305,10 @@ def test_what_a_plugin_offers_is_asked_once_and_cannot_fail_later(install):
         ("def hub_sources(): return {'shelf': 'no colon'}", "write 'package.module:name'"),
         ("def hub_attributes(): return {1: 'a:b'}", "offers something as 1, and a name is a str"),
         ("def hub_commands(): return ['acme']", "offers a str, not a Command"),
+        (
+            "def hub_commands(): return [Command(name='a b c', help='', add_arguments=id, run=id)]",
+            "offers 'a b c': a command has one word, or two",
+        ),
         ("def hub_commands(): return None", "returned None, not a Iterable"),
     ],
 )

@@ -63,10 +63,10 @@ def make_environment(tmp_path_factory, wheels, third_party, installer):
 @pytest.fixture(scope="session")
 def acme(tmp_path_factory, make_environment):
     """Return an environment with hub-acme, as `hub plugins new` renders it and pip installs it."""
-    core = make_environment("hub-layers")
+    core = make_environment("hub-kit")
     done = core.run("hub", "plugins", "new", "acme")
     assert done.returncode == 0, done.stderr
-    return make_environment("hub-layers", core.cwd / "hub-acme")
+    return make_environment("hub-kit", "hub-layers", "hub-publish", core.cwd / "hub-acme")
 
 
 @pytest.fixture

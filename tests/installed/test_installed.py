@@ -12,21 +12,14 @@ from environments import ROOT
 pytestmark = pytest.mark.slow
 
 NET = """
-from hub import Backbone, FeatureInfo
+from hub import Backbone
 from torch import nn
 
 class Net(Backbone):
     def __init__(self, *, in_chans=3, num_classes=5, global_pool="avg", drop_rate=0.0):
-        super().__init__()
-        self.in_chans, self.num_classes, self.drop_rate = in_chans, num_classes, drop_rate
-        self.num_features = self.head_hidden_size = 4
+        super().__init__(num_classes, in_chans, global_pool, drop_rate)
         self.stem = nn.Conv2d(in_chans, 4, 4, 4)
-        self.feature_info = FeatureInfo([dict(num_chs=4, reduction=4, module="stem")])
-        self.build_head(num_classes, global_pool)
-
-    def build_head(self, num_classes, global_pool):
-        self.global_pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.fc = nn.Linear(4, num_classes) if num_classes else nn.Identity()
+        self.feature_info = [dict(num_chs=4, reduction=4, module="stem")]
 
     def forward_levels(self, x):
         yield self.stem(x)
@@ -63,12 +56,16 @@ def test_core_alone(make_environment):
         "hub.errors.MissingPluginError: resnet50 is in hub-resnet, which is not installed: "
         "pip install hub-resnet"
     )
-    assert "is in hub-data, which is not installed: pip install hub-data" in env.hub("predict")[2]
-    for name in ("optimize", "fuse", "reparameterize_model", "OptimizationError"):
-        assert env.error(f"import hub; hub.{name}") == (
-            f"AttributeError: hub.{name} is in hub-inference, which is not installed: "
-            "pip install hub-inference"
+    known = json.loads((ROOT / "core/src/hub/plugins/known.json").read_text())
+    for entry in known.values():
+        where = (
+            f"is in {(name := entry['distribution'])}, which is not installed: pip install {name}"
         )
+        for command in entry["commands"]:
+            assert f"hub: error: `hub {command}` {where}\n" in env.hub(*command.split())[2]
+        for attribute in entry["attributes"]:
+            error = env.error(f"import hub; hub.{attribute}")
+            assert error == f"AttributeError: hub.{attribute} {where}"
 
 
 def test_core_with_all_is_everything_official(make_environment):

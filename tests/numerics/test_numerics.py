@@ -19,7 +19,7 @@ def weight(name: str) -> pytest.ParameterSet:
 
 
 def _parameters(name: str) -> int:
-    from hub.commands import describe
+    from hub.cli.models import describe
 
     return describe(name)["params"]
 

@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-TARGET = ROOT / "core/src/hub/known.json"
+TARGET = ROOT / "core/src/hub/plugins/known.json"
 
 
 def known() -> str:

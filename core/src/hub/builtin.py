@@ -1,11 +1,15 @@
-"""Core's own implementations of the hooks; they come through the same door as everybody's."""
+"""What core itself brings: its hooks, through the same door as everybody's, and its builder.
+
+It stands above all of core; the package `hub` hands it to the host, so that nothing below asks.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from hub import create
+from hub.builder.create import build
+from hub.builder.entrypoint import entrypoint as entrypoint  # what `Architecture` asks for
 from hub.hookspecs import BuildRequest, Command, hookimpl
 
 if TYPE_CHECKING:
@@ -16,23 +20,23 @@ if TYPE_CHECKING:
 def hub_sources() -> Mapping[str, str]:
     """Offer the Hugging Face Hub, folders, files and web addresses."""
     return {
-        "hf-hub": "hub.sources:HubRepository",
-        "local-dir": "hub.sources:LocalFolder",
-        "file": "hub.sources:LocalFile",
-        "https": "hub.sources:HttpsFile",
-        "http": "hub.sources:HttpFile",
+        "hf-hub": "hub.pretrained.sources:HubRepository",
+        "local-dir": "hub.pretrained.sources:LocalFolder",
+        "file": "hub.pretrained.sources:LocalFile",
+        "https": "hub.pretrained.sources:HttpsFile",
+        "http": "hub.pretrained.sources:HttpFile",
     }
 
 
 @hookimpl(trylast=True)
 def hub_create_model(request: BuildRequest) -> nn.Module:
     """Build with the entry point of the architecture."""
-    return create.build(request)
+    return build(request)
 
 
 @hookimpl
 def hub_commands() -> Iterable[Command]:
-    """Offer list, info, download, push and plugins."""
-    from hub import commands, plugin_commands
+    """Offer list, info and plugins."""
+    from hub.cli import models, plugins
 
-    return (*commands.COMMANDS, *plugin_commands.COMMANDS)
+    return (*models.COMMANDS, *plugins.COMMANDS)

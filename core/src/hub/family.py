@@ -10,14 +10,16 @@ from typing import Any
 from hub.errors import PluginError
 from hub.suggest import did_you_mean
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+# Mean and standard deviation per channel of images in [0, 1].
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+INCEPTION_MEAN, INCEPTION_STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 #: What a family can lack, and what that means; hub-kit holds it to both.
 CAPABILITIES = {
-    "output_stride": "the constructor takes output_stride=8 and 16",
-    "any_size": "images of other sizes than the one it was built for are taken",
-    "grad_checkpointing": "blocks can be recomputed in the backward pass",
+    "compile": "torch.compile takes it as one graph (fullgraph=True)",
+    "export": "torch.export takes it with a dynamic batch",
 }
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-]*")
@@ -28,89 +30,92 @@ class Weights:
     """One set of weights: where it is, how its images were prepared, what it predicts, its licence.
 
     Field names and defaults are those of timm's `PretrainedCfg`, which is an alias of this class.
-
-    Args:
-        url: address of the original checkpoint.
-        file: path of a checkpoint on this machine; goes before every other source.
-        state_dict: tensors in memory; goes before `file`.
-        hf_hub_id: repository on the Hugging Face Hub. An id that ends in "/" is completed
-            with "arch.tag".
-        hf_hub_filename: file in that repository, if it is not one of the usual names.
-        source: set by hub when weights were resolved ("hf-hub", "local-dir", ...).
-        architecture: the architecture; filled in from the table's key.
-        tag: the weight tag; filled in from the table's key.
-        custom_load: the file is not a state dict and needs the family's converter.
-        input_size: (channels, height, width) in training.
-        test_input_size: the same for evaluation, where a larger one is better.
-        min_input_size: smallest (channels, height, width) that works.
-        fixed_input_size: the network takes no other size unless built for it.
-        interpolation: resize filter: bilinear, bicubic, ...
-        crop_pct: share of the resized image that the evaluation crop keeps.
-        test_crop_pct: the same for `test_input_size`.
-        crop_mode: center, squash or border.
-        mean: mean per channel of images in [0, 1].
-        std: standard deviation per channel of images in [0, 1].
-        num_classes: width of the classifier; 0 for none.
-        label_offset: leading outputs to drop when the class counts differ by it.
-        label_names: names of the classes, in order.
-        label_descriptions: class name to description.
-        pool_size: (height, width) of the map before pooling at `input_size`.
-        test_pool_size: the same at `test_input_size`.
-        first_conv: path of the convolution(s) that see the image.
-        classifier: path of the classifier layer(s).
-        license: SPDX-like id of the licence of the weights.
-        description: a sentence for people.
-        origin_url: where the weights were published first.
-        paper_name: title of the paper.
-        paper_ids: "arXiv:..." id or ids.
-        notes: anything else worth showing.
+    Sizes are (channels, height, width) in pixels.
     """
 
-    url: str | None = None
-    file: str | None = None
-    state_dict: Mapping[str, Any] | None = None
-    hf_hub_id: str | None = None
-    hf_hub_filename: str | None = None
-    source: str | None = None
-    architecture: str | None = None
-    tag: str | None = None
-    custom_load: bool | str = False
-    input_size: tuple[int, int, int] = (3, 224, 224)
-    test_input_size: tuple[int, int, int] | None = None
-    min_input_size: tuple[int, int, int] | None = None
-    fixed_input_size: bool = False
-    interpolation: str = "bicubic"
-    crop_pct: float = 0.875
-    test_crop_pct: float | None = None
-    crop_mode: str = "center"
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
-    num_classes: int = 1000
-    label_offset: int | None = None
-    label_names: tuple[str, ...] | None = None
-    label_descriptions: Mapping[str, str] | None = None
-    pool_size: tuple[int, ...] | None = None
-    test_pool_size: tuple[int, ...] | None = None
-    first_conv: str | tuple[str, ...] | None = None
-    classifier: str | tuple[str, ...] | None = None
-    license: str | None = None
-    description: str | None = None
-    origin_url: str | None = None
-    paper_name: str | None = None
-    paper_ids: str | tuple[str, ...] | None = None
-    notes: tuple[str, ...] | None = None
+    url: str | None = None  # address of the original checkpoint
+    file: str | None = None  # path of a checkpoint on this machine; goes before every other source
+    state_dict: Mapping[str, Any] | None = None  # tensors in memory; goes before `file`
+    hf_hub_id: str | None = None  # repository on the Hub; "org/" is completed with "arch.tag"
+    hf_hub_filename: str | None = None  # file in it, if it is not one of the usual names
+    source: str | None = None  # set by hub when weights were resolved ("hf-hub", "local-dir", ...)
+    architecture: str | None = None  # the architecture; filled in from the table's key
+    tag: str | None = None  # the weight tag; filled in from the table's key
+    custom_load: bool | str = False  # the file is not a state dict and needs the family's converter
+    input_size: tuple[int, int, int] = (3, 224, 224)  # in training
+    test_input_size: tuple[int, int, int] | None = None  # in evaluation, where larger is better
+    min_input_size: tuple[int, int, int] | None = None  # the smallest that works
+    fixed_input_size: bool = False  # the network takes no other size unless built for it
+    interpolation: str = "bicubic"  # resize filter: bilinear, bicubic, ...
+    crop_pct: float = 0.875  # share of the resized image that the evaluation crop keeps
+    test_crop_pct: float | None = None  # the same for `test_input_size`
+    crop_mode: str = "center"  # center, squash or border
+    mean: tuple[float, ...] = IMAGENET_MEAN  # mean per channel of images in [0, 1]
+    std: tuple[float, ...] = IMAGENET_STD  # standard deviation per channel of images in [0, 1]
+    num_classes: int = 1000  # width of the classifier; 0 for none
+    label_offset: int | None = None  # leading outputs to drop when the class counts differ by it
+    label_names: tuple[str, ...] | None = None  # names of the classes, in order
+    label_descriptions: Mapping[str, str] | None = None  # class name to description
+    pool_size: tuple[int, ...] | None = None  # (height, width) of the last map at `input_size`
+    test_pool_size: tuple[int, ...] | None = None  # the same at `test_input_size`
+    first_conv: str | tuple[str, ...] | None = None  # path of the convolution(s) that see the image
+    classifier: str | tuple[str, ...] | None = None  # path of the classifier layer(s)
+    license: str | None = None  # SPDX-like id of the licence of the weights
+    description: str | None = None  # a sentence for people
+    origin_url: str | None = None  # where the weights were published first
+    paper_name: str | None = None  # title of the paper
+    paper_ids: str | tuple[str, ...] | None = None  # "arXiv:..." id or ids
+    notes: tuple[str, ...] | None = None  # anything else worth showing
+
+    @classmethod
+    def imagenet(
+        cls,
+        url: str = "",
+        *,
+        hub: str | None = "timm/",
+        size: int = 224,
+        test: int | None = None,
+        crop: float = 0.875,
+        test_crop: float | None = None,
+        license: str | None = "apache-2.0",
+        origin: str | None = None,
+        paper: str | None = None,
+        **fields: Any,
+    ) -> Weights:
+        """Return published weights for square images, as the tables of families write them.
+
+        Short words stand for `hf_hub_id`, the sides in pixels of `input_size` and
+        `test_input_size`, `crop_pct`, `test_crop_pct`, `origin_url` and `paper_ids`; other fields
+        go by their own names. An empty address means: only on the Hub.
+        """
+        return cls(
+            url=url,
+            hf_hub_id=hub,
+            input_size=(3, size, size),
+            test_input_size=(3, test, test) if test else None,
+            crop_pct=crop,
+            test_crop_pct=test_crop,
+            license=license,
+            origin_url=origin,
+            paper_ids=paper,
+            **fields,
+        )
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Weights:
         """Return the weights that a dict (of a config.json, say) describes; other keys are left."""
-        names = {f.name for f in fields(cls)}
-        given = {k: _frozen(v) for k, v in data.items() if k in names}
+        given = {k: _frozen(v) for k, v in data.items() if k in _FIELDS}
         return cls(**{**given, "tag": given.get("tag") or ""})
 
     @classmethod
     def undeclared(cls, architecture: str) -> Weights:
         """Return what stands in for the weights of an architecture that declares none."""
         return _Undeclared(architecture=architecture)
+
+    @property
+    def stated(self) -> frozenset[str]:
+        """The fields that somebody stated: all, or, of undeclared weights, those of an overlay."""
+        return frozenset(_FIELDS)
 
     @property
     def is_declared(self) -> bool:
@@ -123,27 +128,24 @@ class Weights:
         Raises:
             TypeError: `Weights` has no such field.
         """
-        names = {f.name for f in fields(self)}
-        for key in overlay.keys() - names:
+        for key in overlay.keys() - set(_FIELDS):
             raise TypeError(
-                f"{key!r} is no field of hub.Weights{did_you_mean(key, names)} "
-                f"Fields: {', '.join(sorted(names))}"
+                f"{key!r} is no field of hub.Weights{did_you_mean(key, _FIELDS)} "
+                f"Fields: {', '.join(sorted(_FIELDS))}"
             )
-        return replace(self, **{k: _frozen(v) for k, v in overlay.items()})
+        changes = {k: _frozen(v) for k, v in overlay.items()}
+        if not self.is_declared:
+            changes["stated"] = self.stated | overlay.keys()
+        return replace(self, **changes)
 
     def wrong_types(self) -> list[str]:
         """Return what is wrong with the fields that others calculate with: "mean='x'", ..."""
-        numbers = {"input_size": int, "test_input_size": int, "mean": float, "std": float}
-        wrong = []
-        for name, kind in numbers.items():
-            value = getattr(self, name)
-            if value is not None and not _are_numbers(value, kind):
-                wrong.append(f"{name}={value!r}")
-        for name, kinds in _SCALARS.items():
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
-                wrong.append(f"{name}={value!r}")
-        return wrong
+        given = {name: getattr(self, name) for name in _TYPES}
+        return [
+            f"{name}={value!r}"
+            for name, value in given.items()
+            if value is not None and not _is_kind(value, _TYPES[name])
+        ]
 
     @property
     def has_weights(self) -> bool:
@@ -157,7 +159,7 @@ class Weights:
             remove_source: leave out where the weights come from.
             remove_null: leave out fields that are None, except those whose None means something.
         """
-        data = {f.name: getattr(self, f.name) for f in fields(self)}
+        data = {name: getattr(self, name) for name in _FIELDS}
         if remove_source:
             data = {k: v for k, v in data.items() if k not in _SOURCE_FIELDS}
         if remove_null:
@@ -172,21 +174,26 @@ class Weights:
         return replace(self, architecture=architecture, tag=tag, hf_hub_id=hub_id)
 
 
+_FIELDS = tuple(f.name for f in fields(Weights))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Undeclared(Weights):
-    """What nobody described: its fields are mere defaults."""
+    """What nobody described: its fields are mere defaults, but for those of an overlay."""
 
-    __slots__ = ()
-
-
-def _are_numbers(value: Any, kind: type) -> bool:
-    kinds = (int,) if kind is int else (int, float)
-    return isinstance(value, tuple) and all(isinstance(v, kinds) for v in value)
+    stated: frozenset[str] = frozenset()
 
 
-_SCALARS: dict[str, type | tuple[type, ...]] = {
+_NUMBER = (int, float)
+#: Fields that others calculate with, and what they can be; a list stands for a tuple of such.
+_TYPES: dict[str, Any] = {
+    "input_size": [int],
+    "test_input_size": [int],
+    "mean": [_NUMBER],
+    "std": [_NUMBER],
     "num_classes": int,
-    "crop_pct": (int, float),
-    "test_crop_pct": (int, float),
+    "crop_pct": _NUMBER,
+    "test_crop_pct": _NUMBER,
     "label_offset": int,
     "interpolation": str,
     "crop_mode": str,
@@ -196,6 +203,12 @@ _SCALARS: dict[str, type | tuple[type, ...]] = {
     "label_names": tuple,
     "license": str,
 }
+
+
+def _is_kind(value: Any, kind: Any) -> bool:
+    if isinstance(kind, list):
+        return isinstance(value, tuple) and all(isinstance(v, kind[0]) for v in value)
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def _frozen(value: Any) -> Any:

@@ -91,6 +91,11 @@ class TinyTokens(Backbone):
         self.feature_info = [
             dict(num_chs=width, reduction=8, module=f"blocks.{i}") for i in range(3)
         ]
+        self.init_weights()
+
+    def init_weights(self, mode=""):
+        super().init_weights(mode)
+        nn.init.zeros_(self.cls_token)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
 
     def forward_levels(self, x):

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 warnings.filterwarnings("ignore")
+import blocks_against_timm as blocks  # noqa: E402
 import hub_layers as ours  # noqa: E402
 import timm.layers as theirs  # noqa: E402
 import timm.layers.gather_excite as broken  # noqa: E402
@@ -66,7 +67,7 @@ def compare(label, a, b, tolerance=TOLERANCE):
         failures.append(f"{label}: error {error:.2g}, {tuple(a.shape)} / {tuple(b.shape)}")
 
 
-def modules(label, mine, other, shape, modes=(False, True), dtype=None):
+def modules(label, mine, other, shape, modes=(False, True), dtype=None, tolerance=TOLERANCE):
     if (mine is None) != (other is None):
         failures.append(f"{label}: {mine} against {other}")
         return
@@ -96,7 +97,7 @@ def modules(label, mine, other, shape, modes=(False, True), dtype=None):
             if len(errors) == 1:
                 failures.append(f"{label}: only one raises: {errors[0]}")
             continue
-        tol = 2e-2 if dtype else TOLERANCE
+        tol = 2e-2 if dtype else tolerance
         compare(f"{label}, training={training}, {dtype or 'fp32'}", *outputs, tolerance=tol)
     for (k, a), b in zip(mine.state_dict().items(), other.state_dict().values(), strict=True):
         compare(f"{label}, state {k}", a, b, 2e-2 if dtype else TOLERANCE)
@@ -567,11 +568,18 @@ if __name__ == "__main__":
         record()
         sys.exit()
     layers = (activations, norms, attention, pooling, convolutions, drops, heads, small)
-    for part in (*layers, position_embeddings, patch_kernels, relative_tables):
+    shared = [
+        partial(part, modules)
+        for part in (blocks.mlps, blocks.convolutions, blocks.attentions, blocks.blocks)
+    ]
+    shared += [partial(part, compare) for part in (blocks.windows, blocks.rotary)]
+    shared.append(partial(blocks.relative_biases, modules, compare))
+    for part in (*layers, position_embeddings, patch_kernels, relative_tables, *shared):
         before, worst = worst, 0.0
         with torch.no_grad():
             part()
-        print(f"{part.__name__}: largest float32 error {worst:.2g}")
+        name = getattr(part, "func", part).__name__
+        print(f"{name}: largest float32 error {worst:.2g}")
         worst = max(worst, before)
     print(*failures, sep="\n")
     print(

@@ -1,7 +1,7 @@
 import hub_layers as L
 import pytest
 import torch
-from hub_layers.eca import eca_kernel_size
+from hub_layers.channel_attention.eca import eca_kernel_size
 from torch import nn
 
 X = torch.randn(2, 16, 6, 5, generator=torch.Generator().manual_seed(0))

@@ -60,7 +60,7 @@ def test_inplace_reaches_only_those_who_know_it():
 
 
 def test_every_activation_function_equals_its_module():
-    from hub_layers.activations import ACTIVATION_FNS, ACTIVATIONS
+    from hub_layers.act.activations import ACTIVATION_FNS, ACTIVATIONS
 
     x = torch.linspace(-4, 4, 33)
     assert set(ACTIVATIONS) - set(ACTIVATION_FNS) == {"prelu"}
@@ -111,11 +111,14 @@ def test_conv_padding_by_name():
     assert type(L.create_conv2d(4, 8, 3, padding="same")) is nn.Conv2d
     assert type(L.create_conv2d(4, 8, 3, stride=2, padding="same")) is L.Conv2dSame
     assert L.create_conv2d(4, 8, 3, depthwise=True).groups == 4
-    for bad in (dict(padding="sme"), dict(num_experts=4)):
-        with pytest.raises(ValueError, match=r"sme|num_experts=4"):
-            L.create_conv2d(4, 8, 3, **bad)
-    with pytest.raises(ValueError, match="mixed convolution"):
-        L.create_conv2d(4, 8, [3, 5])
+    assert type(L.create_conv2d(4, 8, [3, 5])) is L.MixedConv2d
+    assert type(L.create_conv2d(4, 8, 3, num_experts=4)) is L.CondConv2d
+    with pytest.raises(ValueError, match="sme"):
+        L.create_conv2d(4, 8, 3, padding="sme")
+    with pytest.raises(ValueError, match=r"\[3, 5\] with num_experts=4"):
+        L.create_conv2d(4, 8, [3, 5], num_experts=4)
+    with pytest.raises(ValueError, match=r"\[3, 5\] with groups=2"):
+        L.create_conv2d(4, 8, [3, 5], groups=2)
 
 
 def test_antialiasing_by_name_class_and_nothing():

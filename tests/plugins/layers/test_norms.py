@@ -49,7 +49,7 @@ def test_norm_without_affine_has_no_state():
 
 
 def test_norm_act_is_norm_then_act_with_the_keys_of_the_norm():
-    from hub_layers.norm_act import NORM_ACT_OF, NORM_ACTS
+    from hub_layers.norm.norm_act import NORM_ACT_OF, NORM_ACTS
 
     for plain, fused in NORM_ACT_OF.items():
         if fused not in NORM_ACTS.values() or plain is nn.GroupNorm or plain is nn.LayerNorm:
@@ -136,7 +136,9 @@ def test_synchronizing_keeps_parameters_and_activation():
 
 
 def test_name_of_a_norm_is_the_one_that_finds_its_class():
-    for name in L.norms.NORMS:
+    from hub_layers.norm.norms import NORMS
+
+    for name in NORMS:
         norm = L.get_norm_layer(name)(32) if name != "groupnorm" else L.GroupNorm(32, 4)
         assert L.get_norm_layer(L.get_norm_name(norm)) is type(norm)
     assert L.get_norm_name(nn.BatchNorm2d(4)) == "batchnorm2d"

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from hub.backbone.blocks import run_block
 from hub.backbone.completion import (
+    check_head_object,
     check_statements,
     completed_table,
     completing,
@@ -90,6 +91,7 @@ class Backbone(Stated, Generic[Out]):
         self._num_levels = len(self.feature_info)
         self._is_isotropic = is_isotropic(self.feature_info)
         self._whole_layout = self.layout, self.num_prefix_tokens
+        check_head_object(self)
         self._set_widths()
         self._check_head(self.num_classes, self.pool_name)
         if self._head_object is None and not all(map(self._has, self._paths)):
@@ -319,7 +321,7 @@ class Backbone(Stated, Generic[Out]):
         each = list(x) if isinstance(x, tuple | list) else [x]
         if len(each) > 1 and not is_pooled:
             return x  # branches of several sizes, which nothing has pooled, have no mean
-        if is_pooled and self.layout != "NLC":  # maps of one pixel; a pool may leave tokens
+        if is_pooled and self.layout == "NCHW":  # maps of one pixel; a pool may leave tokens
             each = [y.flatten(1) for y in each]
         if self.training and self._drop_rate and not self._dropouts:
             each = [F.dropout(y, self._drop_rate) for y in each]
@@ -528,11 +530,11 @@ class Backbone(Stated, Generic[Out]):
 
         transformers' TimmBackbone sets it to have the maps of all levels that are left.
         """
-        return {row["module"]: str(row["index"]) for row in self.feature_info.get_dicts()}
+        return {_name(row): str(row["index"]) for row in self.feature_info.get_dicts()}
 
     @return_layers.setter
     def return_layers(self, layers: Mapping[str, str]) -> None:
-        indices = tuple(row["index"] for row in self.levels_left if row["module"] in layers)
+        indices = tuple(row["index"] for row in self.levels_left if _name(row) in layers)
         self._outputs = {"output_fmt": "NCHW", **(self._outputs or {}), "indices": indices}
 
     # --- training ----------------------------------------------------------------------
@@ -578,3 +580,8 @@ def _unpacked(x: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         return x, kwargs
     kwargs = {**x, **kwargs}
     return kwargs.pop("patches"), kwargs
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    """Return what a level is called: its module, or where it has none, its number."""
+    return row["module"] or f"level{row['index']}"

@@ -77,6 +77,17 @@ def is_isotropic(table: FeatureInfo) -> bool:
     return all(row[key] == table[-1][key] for row in table for key in alike)
 
 
+def check_head_object(model: Stated) -> None:
+    """Raise TypeError if the head lacks an attribute that heads have."""
+    head = model._head_object
+    lacking = [name for name in ("pool_type", "num_features") if not hasattr(head, name)]
+    if head is not None and lacking:
+        raise TypeError(
+            f"the head of {type(model).__name__}, a {type(head).__name__}, has no "
+            f"{' and no '.join(lacking)}: see hub.Head"
+        )
+
+
 def check_statements(model: Stated) -> None:
     """Raise TypeError if an attribute of the contract names what the network does not have."""
     name = type(model).__name__

@@ -301,7 +301,7 @@ def add_check_arguments(parser: ArgumentParser) -> None:
 
 def run_check(args: Namespace) -> int:
     """Run `hub data check`; return 0 for a sound data set, 1 otherwise."""
-    from hub.errors import HubError
+    from hub import HubError
 
     from hub_data.dataset import ImageDataset, create_dataset
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 import torch
 import torch.distributed
-from hub.errors import HubError
+from hub import HubError
 from torch.utils.data import get_worker_info
 
 from hub_data.pixel_range import PixelRangeError

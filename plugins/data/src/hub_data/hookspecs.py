@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from hub.hookspecs import hookspec
+from hub import hookspec
 
 
 @runtime_checkable

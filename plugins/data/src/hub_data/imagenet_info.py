@@ -13,7 +13,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hub.family import Weights
+from hub import Weights
 
 from hub_data.dataset_info import DatasetInfo
 

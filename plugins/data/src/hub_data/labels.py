@@ -12,7 +12,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hub.family import Weights
+from hub import Weights
 
 if TYPE_CHECKING:
     from torch import nn

@@ -13,7 +13,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from hub.errors import HubWarning
+from hub import HubWarning
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from hub_data.draws import mix

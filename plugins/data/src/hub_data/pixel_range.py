@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from hub.errors import HubError
+from hub import HubError
 from numpy.typing import NDArray
 
 _logger = logging.getLogger(__name__)

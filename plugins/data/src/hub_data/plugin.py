@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
-from hub.hookspecs import Command, hookimpl
+from hub import Command, hookimpl
 
 from hub_data import hookspecs
 from hub_data.hookspecs import ReaderInfo
@@ -181,7 +181,7 @@ def run_data(args: Namespace) -> int:
 
 def list_data_readers() -> int:
     """Print every reader with what it needs; return 0."""
-    from hub.table import table
+    from hub import table
 
     from hub_data.readers import list_readers, missing_libraries
 

@@ -18,8 +18,7 @@ from typing import Any, cast
 
 import hub
 import torch
-from hub.errors import HubError
-from hub.table import table
+from hub import HubError, table
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from hub_data.config import resolve_model_data_config

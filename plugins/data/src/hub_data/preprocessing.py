@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from hub.family import Weights
+from hub import Weights
 
 from hub_data.config import resolve_data_config
 

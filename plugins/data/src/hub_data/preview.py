@@ -70,7 +70,7 @@ def add_preview_arguments(parser: ArgumentParser) -> None:
 
 def run_preview(args: Namespace) -> int:
     """Run `hub data preview` and return its exit code: 1 where no sheet was written."""
-    from hub.errors import HubError
+    from hub import HubError
 
     try:
         images, problems = _read(args.images, args.rows)

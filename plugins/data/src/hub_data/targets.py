@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hub.suggest import did_you_mean
+from hub import did_you_mean
 
 from hub_data.class_map import (
     ClassMap,

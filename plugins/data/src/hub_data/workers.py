@@ -15,7 +15,7 @@ from threading import Barrier
 from typing import Any, Protocol
 
 import torch
-from hub.errors import HubError
+from hub import HubError
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
 from hub_data.draws import mix, seeded

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from hub import PluginError, UnknownModelError, plugins, registry
 
-from hub_kit import ConformanceError
+from hub_kit import ConformanceError, subject
 from hub_kit.checks import (
     construction,
     features,
@@ -30,11 +30,11 @@ from hub_kit.checks import (
     training,
 )
 from hub_kit.promise import Check
-from hub_kit.subject import num_parameters, shared
 
 #: Checks that need no values, in the order in which they run: what others rest on goes first.
 CHEAP: tuple[Check, ...] = (
     construction.check_builds,
+    construction.check_derived,
     levels.check_levels,
     levels.check_table,
     levels.check_modules,
@@ -86,8 +86,6 @@ NUMERICAL: tuple[Check, ...] = (
     survival.check_compile,
 )
 
-#: Parameters of the largest network that counts as small.
-SMALL = 2_000_000
 _RESTS_ON = {check.__name__: check.rests_on for check in (*CHEAP, *NUMERICAL)}
 
 
@@ -116,12 +114,16 @@ class Report:
         """Return each failure that follows from no other, with the checks that follow from it."""
         found: dict[tuple[str, str], list[str]] = {}
         for name, check in self.failures:
-            bases = [base for base in _bases(check) if (name, base) in self.failures]
-            if bases:
-                found.setdefault((name, bases[-1]), []).append(check)
+            bases = self._failed_bases(name, check)
+            roots = [base for base in bases if not self._failed_bases(name, base)]
+            if roots:
+                found.setdefault((name, roots[0]), []).append(check)
             else:
                 found.setdefault((name, check), [])
         return found
+
+    def _failed_bases(self, name: str, check: str) -> list[str]:
+        return [base for base in _bases(check) if (name, base) in self.failures]
 
     def __str__(self) -> str:
         lines = []
@@ -176,7 +178,7 @@ def names_of(plugin_or_pattern: str) -> list[str]:
 
 def is_small(name: str) -> bool:
     """Return whether a network is small enough for `NUMERICAL`."""
-    return num_parameters(shared(name)) <= SMALL
+    return subject.is_small(subject.shared(name))
 
 
 def checks_for(name: str) -> Iterable[Check]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 import traceback
 from collections.abc import Callable
@@ -68,16 +69,23 @@ def _place(name: str, error: BaseException) -> str:
     family = registry.find(name)[0].family
     if family is None:
         return ""
-    cls = registry.load_object(family.model)
-    package = Path(inspect.getfile(cls)).parent
+    module, _, attribute = family.model.partition(":")
+    cls = getattr(importlib.import_module(module), attribute)
+    package = Path(inspect.getfile(importlib.import_module(module.partition(".")[0]))).parent
     cause: BaseException | None = error
     while cause is not None:
-        for frame in reversed(traceback.extract_tb(cause.__traceback__)):
-            if package in Path(frame.filename).parents:
-                return f"{_short(frame.filename)}:{frame.lineno}, in {frame.name}"
+        frames = traceback.extract_tb(cause.__traceback__)
+        own = [frame for frame in frames if package in Path(frame.filename).parents]
+        if own:
+            called = f", called from {_line(own[0])}" if len(own) > 1 else ""
+            return _line(own[-1]) + called
         cause = cause.__cause__
     file, line = inspect.getsourcefile(cls), inspect.getsourcelines(cls)[1]
     return f"{_short(str(file))}:{line}, class {cls.__name__}"
+
+
+def _line(frame: traceback.FrameSummary) -> str:
+    return f"{_short(frame.filename)}:{frame.lineno}, in {frame.name}"
 
 
 def _short(path: str) -> str:
@@ -99,15 +107,17 @@ def expect_equal(found: Any, wanted: Any, what: str) -> None:
     expect(found == wanted, f"{what}: {found!r}, where {wanted!r} is due")
 
 
-def expect_close(found: Tensor, wanted: Tensor, what: str, dtype: Any = torch.float32) -> None:
-    """Raise unless two tensors are equal up to the rounding of `dtype`."""
+def expect_close(
+    found: Tensor, wanted: Tensor, what: str, dtype: Any = torch.float32, hint: str = ""
+) -> None:
+    """Raise unless two tensors are equal up to the rounding of `dtype`; `hint` says why not."""
     expect_equal(tuple(found.shape), tuple(wanted.shape), f"shape of {what}")
     found, wanted = found.detach().float(), wanted.detach().float()
     scale = wanted.norm().clamp(min=1e-12)
     error = float((found - wanted).norm() / scale)
     expect(
         error <= TOLERANCE[dtype],
-        f"{what} differ by {error:.2g} of their norm, more than {TOLERANCE[dtype]:.0e}",
+        f"{what} differ by {error:.2g} of their norm, more than {TOLERANCE[dtype]:.0e}{hint}",
     )
 
 

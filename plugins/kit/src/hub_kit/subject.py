@@ -19,6 +19,8 @@ from hub_kit.promise import expect
 
 #: Images in a batch.
 BATCH = 2
+#: Parameters of the largest network that counts as small.
+SMALL = 2_000_000
 
 
 # --- building -----------------------------------------------------------------------------------
@@ -243,6 +245,11 @@ def parameters_below(model: Backbone, paths: set[str]) -> list[str]:
 def head_parameters(model: Backbone) -> list[str]:
     """Return the names of the parameters of the head."""
     return parameters_below(model, set(model.head_names))
+
+
+def is_small(model: nn.Module) -> bool:
+    """Return whether a network is small enough to compare values."""
+    return num_parameters(model) <= SMALL
 
 
 def num_parameters(model: nn.Module) -> int:

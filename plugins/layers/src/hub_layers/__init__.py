@@ -10,7 +10,7 @@ or fast norms.
 * A batch norm that was frozen comes back with its momentum.
 """
 
-from .activations import (
+from .act.activations import (
     GELU,
     GELUTanh,
     HardMish,
@@ -36,14 +36,50 @@ from .activations import (
     swish,
     tanh,
 )
-from .anti_alias import (
-    BlurPool2d,
-    create_aa,
-)
-from .attention import (
+from .attention.attention import (
     Attention,
 )
-from .cbam import (
+from .attention.attention2d import (
+    Attention2d,
+    MultiQueryAttention2d,
+)
+from .attention.by_name import (
+    get_attention_layer,
+)
+from .attention.class_attention import (
+    ClassAttention,
+    ClassAttn,
+)
+from .attention.pool2d import (
+    AttentionPool2d,
+    RotAttentionPool2d,
+)
+from .attention.pool_latent import (
+    AttentionPoolLatent,
+)
+from .attention.rope import (
+    AttentionRope,
+    EvaAttention,
+)
+from .attention.window import (
+    window_partition,
+    window_reverse,
+)
+from .block.class_attention import (
+    ClassBlock,
+    LayerScaleBlockClassAttn,
+)
+from .block.eva import (
+    EvaBlock,
+)
+from .block.transformer import (
+    TransformerBlock,
+)
+from .channel_attention.by_name import (
+    create_attn,
+    get_attn,
+)
+from .channel_attention.cbam import (
     CbamModule,
     ChannelAttn,
     LightCbamModule,
@@ -51,39 +87,74 @@ from .cbam import (
     LightSpatialAttn,
     SpatialAttn,
 )
-from .channel_attention import (
-    create_attn,
-    get_attn,
+from .channel_attention.eca import (
+    CecaModule,
+    CircularEfficientChannelAttn,
+    EcaModule,
+    EfficientChannelAttn,
 )
-from .conv import (
-    Conv2dSame,
+from .channel_attention.gather_excite import (
+    GatherExcite,
+)
+from .channel_attention.global_context import (
+    GlobalContext,
+)
+from .channel_attention.selective_kernel import (
+    SelectiveKernel,
+    SelectiveKernelAttn,
+)
+from .channel_attention.split_attn import (
+    RadixSoftmax,
+    SplitAttn,
+)
+from .channel_attention.squeeze_excite import (
+    EffectiveSEModule,
+    EffectiveSqueezeExcite,
+    SEModule,
+    SqueezeExcite,
+)
+from .conv.cond_conv import (
+    CondConv2d,
+)
+from .conv.conv import (
     ConvBnAct,
     ConvNormAct,
     SeparableConv2d,
     SeparableConvBnAct,
     SeparableConvNormAct,
-    conv2d_same,
     create_conv2d,
+)
+from .conv.conv2d_same import (
+    Conv2dSame,
+    conv2d_same,
+)
+from .conv.mixed_conv import (
+    MixedConv2d,
+)
+from .conv.space_to_depth import (
+    DepthToSpace,
+    SpaceToDepth,
+)
+from .conv.std_conv import (
+    ScaledStdConv2d,
+    ScaledStdConv2dSame,
+    StdConv2d,
+    StdConv2dSame,
 )
 from .drop import (
     DropBlock2d,
     DropPath,
     PatchDropout,
     calculate_drop_path_rates,
+    create_drop_path,
     drop_block_2d,
     drop_path,
 )
-from .eca import (
-    CecaModule,
-    CircularEfficientChannelAttn,
-    EcaModule,
-    EfficientChannelAttn,
+from .embed.patch_embed import (
+    PatchEmbed,
 )
-from .gather_excite import (
-    GatherExcite,
-)
-from .global_context import (
-    GlobalContext,
+from .embed.patch_merging import (
+    PatchMerging,
 )
 from .heads import (
     ClassifierHead,
@@ -97,6 +168,9 @@ from .init import (
     trunc_normal_tf_,
     variance_scaling_,
 )
+from .init_vit import (
+    init_weights_vit,
+)
 from .layout import (
     Format,
     get_channel_dim,
@@ -104,7 +178,16 @@ from .layout import (
     nchw_to,
     nhwc_to,
 )
-from .mlp import (
+from .mlp.by_name import (
+    get_mlp_layer,
+)
+from .mlp.gated import (
+    GatedMlp,
+    GluMlp,
+    SwiGLU,
+    SwiGLUPacked,
+)
+from .mlp.mlp import (
     ConvMlp,
     GlobalResponseNorm,
     GlobalResponseNormMlp,
@@ -121,7 +204,7 @@ from .names import (
     normalize_name,
     resolve_layer,
 )
-from .norm_act import (
+from .norm.norm_act import (
     BatchNormAct2d,
     FrozenBatchNormAct2d,
     GroupNorm1Act,
@@ -142,7 +225,7 @@ from .norm_act import (
     get_norm_act_layer,
     unfreeze_batch_norm_2d,
 )
-from .norms import (
+from .norm.norms import (
     FrozenBatchNorm2d,
     GroupNorm,
     GroupNorm1,
@@ -168,10 +251,11 @@ from .padding import (
     get_same_padding,
     pad_same,
 )
-from .patch_embed import (
-    PatchEmbed,
+from .pool.anti_alias import (
+    BlurPool2d,
+    create_aa,
 )
-from .pooling import (
+from .pool.pooling import (
     AdaptiveAvgMaxPool2d,
     AdaptiveCatAvgMaxPool2d,
     AvgPool2dSame,
@@ -184,22 +268,47 @@ from .pooling import (
     global_pool_nlc,
     select_adaptive_pool2d,
 )
-from .relative_position import (
+from .position.by_name import (
+    create_rope_embed,
+)
+from .position.grid import (
+    augment_coordinates,
+    freq_bands,
+    grid_coordinates,
+    pixel_freq_bands,
+)
+from .position.relative_bias import (
+    RelPosBias,
+    RelPosBiasTf,
+    RelPosMlp,
+    gen_relative_log_coords,
+)
+from .position.relative_tables import (
     gen_relative_position_index,
     resize_rel_pos_bias_table,
     resize_rel_pos_bias_table_levit,
     resize_rel_pos_bias_table_simple,
 )
-from .resample import (
+from .position.resample import (
     resample_abs_pos_embed,
     resample_abs_pos_embed_nhwc,
     resample_patch_embed,
 )
-from .squeeze_excite import (
-    EffectiveSEModule,
-    EffectiveSqueezeExcite,
-    SEModule,
-    SqueezeExcite,
+from .position.rotary import (
+    RotaryEmbedding,
+    RotaryEmbeddingCat,
+    RotaryEmbeddingDinoV3,
+    RotaryEmbeddingMixed,
+    apply_keep_indices_nlc,
+    apply_rot_embed,
+    apply_rot_embed_cat,
+    apply_rot_embed_list,
+    build_rotary_pos_embed,
+    get_mixed_freqs,
+)
+from .strides import (
+    StageStride,
+    stage_strides,
 )
 from .tuples import (
     make_divisible,
@@ -214,6 +323,10 @@ __all__ = [
     "AdaptiveAvgMaxPool2d",
     "AdaptiveCatAvgMaxPool2d",
     "Attention",
+    "Attention2d",
+    "AttentionPool2d",
+    "AttentionPoolLatent",
+    "AttentionRope",
     "AvgPool2dSame",
     "BatchNormAct2d",
     "BlurPool2d",
@@ -222,26 +335,35 @@ __all__ = [
     "ChannelAttn",
     "CircularEfficientChannelAttn",
     "ClNormMlpClassifierHead",
+    "ClassAttention",
+    "ClassAttn",
+    "ClassBlock",
     "ClassifierHead",
+    "CondConv2d",
     "Conv2dSame",
     "ConvBnAct",
     "ConvMlp",
     "ConvNormAct",
+    "DepthToSpace",
     "DropBlock2d",
     "DropPath",
     "EcaModule",
     "EffectiveSEModule",
     "EffectiveSqueezeExcite",
     "EfficientChannelAttn",
+    "EvaAttention",
+    "EvaBlock",
     "FastAdaptivePool2d",
     "Format",
     "FrozenBatchNorm2d",
     "FrozenBatchNormAct2d",
     "GELUTanh",
+    "GatedMlp",
     "GatherExcite",
     "GlobalContext",
     "GlobalResponseNorm",
     "GlobalResponseNormMlp",
+    "GluMlp",
     "GroupNorm",
     "GroupNorm1",
     "GroupNorm1Act",
@@ -260,13 +382,16 @@ __all__ = [
     "LayerNormFp32",
     "LayerScale",
     "LayerScale2d",
+    "LayerScaleBlockClassAttn",
     "LayerType",
     "LightCbamModule",
     "LightChannelAttn",
     "LightSpatialAttn",
     "MaxPool2dSame",
     "Mish",
+    "MixedConv2d",
     "Mlp",
+    "MultiQueryAttention2d",
     "NameTable",
     "NormAct",
     "NormMlpClassifierHead",
@@ -274,7 +399,12 @@ __all__ = [
     "PadType",
     "PatchDropout",
     "PatchEmbed",
+    "PatchMerging",
     "QuickGELU",
+    "RadixSoftmax",
+    "RelPosBias",
+    "RelPosBiasTf",
+    "RelPosMlp",
     "RmsNorm",
     "RmsNorm2d",
     "RmsNorm2dFp32",
@@ -283,8 +413,17 @@ __all__ = [
     "RmsNormAct2dFp32",
     "RmsNormActFp32",
     "RmsNormFp32",
+    "RotAttentionPool2d",
+    "RotaryEmbedding",
+    "RotaryEmbeddingCat",
+    "RotaryEmbeddingDinoV3",
+    "RotaryEmbeddingMixed",
     "SEModule",
+    "ScaledStdConv2d",
+    "ScaledStdConv2dSame",
     "SelectAdaptivePool2d",
+    "SelectiveKernel",
+    "SelectiveKernelAttn",
     "SeparableConv2d",
     "SeparableConvBnAct",
     "SeparableConvNormAct",
@@ -293,15 +432,29 @@ __all__ = [
     "SimpleNorm2d",
     "SimpleNorm2dFp32",
     "SimpleNormFp32",
+    "SpaceToDepth",
     "SpatialAttn",
+    "SplitAttn",
     "SqueezeExcite",
+    "StageStride",
+    "StdConv2d",
+    "StdConv2dSame",
+    "SwiGLU",
+    "SwiGLUPacked",
     "Swish",
     "SyncBatchNormAct",
     "Tanh",
+    "TransformerBlock",
     "UnknownLayerError",
     "accepts",
     "adaptive_avgmax_pool2d",
     "adaptive_pool_feat_mult",
+    "apply_keep_indices_nlc",
+    "apply_rot_embed",
+    "apply_rot_embed_cat",
+    "apply_rot_embed_list",
+    "augment_coordinates",
+    "build_rotary_pos_embed",
     "calculate_drop_path_rates",
     "conv2d_same",
     "convert_sync_batchnorm",
@@ -310,19 +463,26 @@ __all__ = [
     "create_attn",
     "create_classifier",
     "create_conv2d",
+    "create_drop_path",
     "create_norm_act_layer",
     "create_norm_layer",
     "create_pool2d",
+    "create_rope_embed",
     "drop_block_2d",
     "drop_path",
     "freeze_batch_norm_2d",
+    "freq_bands",
     "gelu",
     "gelu_tanh",
+    "gen_relative_log_coords",
     "gen_relative_position_index",
     "get_act_fn",
     "get_act_layer",
+    "get_attention_layer",
     "get_attn",
     "get_channel_dim",
+    "get_mixed_freqs",
+    "get_mlp_layer",
     "get_norm_act_layer",
     "get_norm_layer",
     "get_norm_name",
@@ -330,9 +490,11 @@ __all__ = [
     "get_same_padding",
     "get_spatial_dim",
     "global_pool_nlc",
+    "grid_coordinates",
     "hard_mish",
     "hard_sigmoid",
     "hard_swish",
+    "init_weights_vit",
     "lecun_normal_",
     "make_divisible",
     "mish",
@@ -340,6 +502,7 @@ __all__ = [
     "nhwc_to",
     "normalize_name",
     "pad_same",
+    "pixel_freq_bands",
     "quick_gelu",
     "resample_abs_pos_embed",
     "resample_abs_pos_embed_nhwc",
@@ -350,6 +513,7 @@ __all__ = [
     "resolve_layer",
     "select_adaptive_pool2d",
     "sigmoid",
+    "stage_strides",
     "swish",
     "tanh",
     "to_2tuple",
@@ -360,4 +524,6 @@ __all__ = [
     "trunc_normal_tf_",
     "unfreeze_batch_norm_2d",
     "variance_scaling_",
+    "window_partition",
+    "window_reverse",
 ]

@@ -49,6 +49,11 @@ class DropPath(nn.Module):
         return f"drop_prob={self.drop_prob:.3f}"
 
 
+def create_drop_path(rate: float) -> nn.Module:
+    """`DropPath` of this rate; an identity for 0, so that graphs and hooks see no empty layer."""
+    return DropPath(rate) if rate else nn.Identity()
+
+
 @overload
 def calculate_drop_path_rates(
     drop_path_rate: float, depths: int | Sequence[int], stagewise: Literal[False] = ...

@@ -5,11 +5,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from .activations import create_act_layer
+from .act.activations import create_act_layer
 from .layout import get_spatial_dim
 from .names import LayerType
-from .norms import create_norm_layer
-from .pooling import SelectAdaptivePool2d
+from .norm.norms import create_norm_layer
+from .pool.pooling import SelectAdaptivePool2d
 
 
 def _linear(

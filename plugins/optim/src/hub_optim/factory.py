@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Any, cast
 
-from hub.suggest import did_you_mean
+from hub import did_you_mean
 from torch import Tensor, nn
 from torch.optim import Optimizer
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
-from hub.errors import HubWarning
+from hub import HubWarning
 from torch import Tensor, nn
 
 Group = dict[str, Any]

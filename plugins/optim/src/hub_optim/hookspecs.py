@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from hub.hookspecs import hookspec
+from hub import hookspec
 
 from hub_optim.arguments import check_fields
 

@@ -16,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from hub.errors import HubError
+from hub import HubError
 
 from hub_optim.hookspecs import ScheduleRequest
 from hub_optim.schedule_options import scheduler_kwargs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from hub.hookspecs import Command, hookimpl
+from hub import Command, hookimpl
 
 from hub_optim import hookspecs
 

@@ -12,9 +12,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal, overload
 
-from hub.errors import HubWarning
-from hub.plugins import Host, host
-from hub.suggest import did_you_mean
+from hub import HubWarning, did_you_mean, plugins
 
 from hub_optim.catalog import CATALOG
 from hub_optim.hookspecs import OptimInfo
@@ -34,7 +32,7 @@ def register_optimizer(info: OptimInfo) -> None:
         ValueError: the name is one of hub's own or of a plugin, or begins with `lookahead_`.
     """
     name = info.name.lower()
-    if name in _installed(host()):
+    if name in _installed(plugins.host()):
         raise ValueError(f"the optimizer {name!r} exists already; register yours by another name")
     _check_name(name)
     _registered[name] = info
@@ -42,7 +40,7 @@ def register_optimizer(info: OptimInfo) -> None:
 
 def optimizers() -> MappingProxyType[str, OptimInfo]:
     """Return every optimizer, name to description."""
-    return MappingProxyType(_installed(host()) | _registered)
+    return MappingProxyType(_installed(plugins.host()) | _registered)
 
 
 @overload
@@ -127,7 +125,7 @@ def _check_name(name: str) -> None:
 
 
 @lru_cache(maxsize=1)
-def _installed(current: Host) -> dict[str, OptimInfo]:
+def _installed(current: plugins.Host) -> dict[str, OptimInfo]:
     """Return the optimizers of the catalog and of plugins; a name belongs to who had it first."""
     found = dict(CATALOG)
     owners = dict.fromkeys(CATALOG, "optim")

@@ -13,9 +13,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from hub.errors import HubWarning
-from hub.plugins import Host, host
-from hub.suggest import did_you_mean
+from hub import HubWarning, did_you_mean, plugins
 
 from hub_optim import schedules
 from hub_optim.hookspecs import Schedule, ScheduleInfo, ScheduleRequest
@@ -122,7 +120,7 @@ SCHEDULES: Mapping[str, ScheduleInfo] = {
 
 def list_schedules() -> list[str]:
     """Return the names that `create_scheduler_v2(sched=...)` takes, sorted, but for "none"."""
-    return sorted(_installed(host()))
+    return sorted(_installed(plugins.host()))
 
 
 def get_schedule_info(name: str) -> ScheduleInfo:
@@ -131,7 +129,7 @@ def get_schedule_info(name: str) -> ScheduleInfo:
     Raises:
         ValueError: nothing goes by that name.
     """
-    found = _installed(host())
+    found = _installed(plugins.host())
     if name not in found:
         raise ValueError(
             f"no schedule is called {name!r}{did_you_mean(name, found)} "
@@ -176,7 +174,7 @@ def resolve(target: str | Callable[..., Any]) -> Callable[..., Any]:
 
 
 @lru_cache(maxsize=1)
-def _installed(current: Host) -> dict[str, ScheduleInfo]:
+def _installed(current: plugins.Host) -> dict[str, ScheduleInfo]:
     """Return the schedules of hub and of plugins; a name belongs to who had it first."""
     found = dict(SCHEDULES)
     hook = getattr(current.hook, "hub_schedules", None)

@@ -6,7 +6,7 @@ import inspect
 from dataclasses import MISSING, fields
 from typing import Any, Literal, overload
 
-from hub.suggest import did_you_mean
+from hub import did_you_mean
 from torch.optim import Optimizer
 
 from hub_optim.hookspecs import ScheduleRequest

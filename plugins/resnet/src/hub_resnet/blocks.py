@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from hub_layers import AvgPool2dSame, LayerFactory, create_aa, create_attn
-from hub_layers.names import NameTable
+from hub_layers import AvgPool2dSame, LayerFactory, NameTable, create_aa, create_attn
 from torch import Tensor, nn
 
 

@@ -1,7 +1,6 @@
 """What hub-resnet declares to hub."""
 
-from hub.family import Family
-from hub.hookspecs import hookimpl
+from hub import Family, hookimpl
 
 from hub_resnet.variants import RENAMED, VARIANTS, WEIGHTS
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from hub.family import IMAGENET_MEAN, IMAGENET_STD, Weights
+from hub import INCEPTION_MEAN, INCEPTION_STD, Weights
 
 # fmt: off
 C: dict[str, Any] = dict(stem_type="deep", stem_width=32)
@@ -157,43 +157,11 @@ GLUON = "https://github.com/rwightman/pytorch-pretrained-gluonresnet/releases/do
 TORCH = "https://download.pytorch.org/models/"
 FACEBOOK = "https://dl.fbaipublicfiles.com/semiweaksupervision/model_files/"
 
-HALF = (0.5, 0.5, 0.5)
 
-
-def imagenet(
-    url: str = "",
-    *,
-    hub: str | None = "timm/",
-    size: int = 224,
-    test: int | None = None,
-    crop: float = 0.875,
-    test_crop: float | None = None,
-    interpolation: str = "bicubic",
-    mean: tuple[float, ...] = IMAGENET_MEAN,
-    std: tuple[float, ...] = IMAGENET_STD,
-    num_classes: int = 1000,
-    license: str | None = "apache-2.0",
-    origin: str | None = None,
-    paper: str | None = None,
-) -> Weights:
+def imagenet(url: str = "", *, size: int = 224, **fields: Any) -> Weights:
     """What all weights of this family share; an empty address means: only on the Hub."""
-    return Weights(
-        url=url,
-        hf_hub_id=hub,
-        input_size=(3, size, size),
-        test_input_size=(3, test, test) if test else None,
-        interpolation=interpolation,
-        crop_pct=crop,
-        test_crop_pct=test_crop,
-        mean=mean,
-        std=std,
-        num_classes=num_classes,
-        pool_size=(-(-size // 32), -(-size // 32)),  # rounded up: every stride pads
-        classifier="fc",
-        license=license,
-        origin_url=origin,
-        paper_ids=paper,
-    )
+    pool_size = (-(-size // 32), -(-size // 32))  # rounded up: every stride pads
+    return Weights.imagenet(url, size=size, pool_size=pool_size, classifier="fc", **fields)
 
 
 def rsb(
@@ -241,8 +209,8 @@ def ra4(*, crop: float = 0.9) -> Weights:
         test=288,
         crop=crop,
         test_crop=1.0,
-        mean=HALF,
-        std=HALF,
+        mean=INCEPTION_MEAN,
+        std=INCEPTION_STD,
         origin=TIMM,
         paper="arXiv:2110.00476",
     )
@@ -503,7 +471,7 @@ _WEIGHTS: dict[str, Weights] = {
     "resnetrs350.tf_in1k": resnet_rs("resnetrs350_i256_ema-5a1aa8f1.pth", size=288, test=384, crop=1.0),
     "resnetrs420.tf_in1k": resnet_rs("resnetrs420_ema-972dee69.pth", size=320, test=416, crop=1.0),
     # For tests.
-    "test_resnet.r160_in1k": imagenet(size=160, crop=0.95, interpolation="bilinear", mean=HALF, std=HALF),
+    "test_resnet.r160_in1k": imagenet(size=160, crop=0.95, interpolation="bilinear", mean=INCEPTION_MEAN, std=INCEPTION_STD),
 }
 # fmt: on
 

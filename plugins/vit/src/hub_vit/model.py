@@ -24,16 +24,15 @@ from hub_layers import (
     Mlp,
     PatchDropout,
     PatchEmbed,
+    TransformerBlock,
     calculate_drop_path_rates,
     get_act_layer,
     get_norm_layer,
     global_pool_nlc,
+    init_weights_vit,
     resample_abs_pos_embed,
 )
 from torch import Tensor, nn
-
-from hub_vit.blocks import Block
-from hub_vit.init import init_layers
 
 Size = int | tuple[int, int]
 
@@ -76,7 +75,7 @@ class VisionTransformer(Backbone):
         proj_drop_rate: dropout after the attention and in the MLP.
         attn_drop_rate: dropout of the attention weights.
         drop_path_rate: highest stochastic-depth rate, linear over depth.
-        weight_init: scheme of `hub_vit.init`.
+        weight_init: scheme of `hub_layers.init_weights_vit`.
         norm_layer: norm, by name or class.
         act_layer: activation, by name or class.
         mlp_layer: class of the MLP.
@@ -168,7 +167,7 @@ class VisionTransformer(Backbone):
         self.norm_pre = norm(embed_dim) if pre_norm else nn.Identity()
         self.blocks = BlockSequence(
             *(
-                Block(
+                TransformerBlock(
                     embed_dim,
                     num_heads,
                     mlp_ratio=mlp_ratio,
@@ -222,7 +221,7 @@ class VisionTransformer(Backbone):
         return 0 if self.no_embed_class else self.num_prefix_tokens
 
     def init_weights(self, mode: str = "") -> None:
-        """Initialise tokens as ViT does, layers by a scheme of `hub_vit.init`."""
+        """Initialise tokens as ViT does, layers by a scheme of `hub_layers.init_weights_vit`."""
         super().init_weights()
         self._init(mode)
 
@@ -232,7 +231,7 @@ class VisionTransformer(Backbone):
         for token in (self.cls_token, self.reg_token):
             if token is not None:
                 nn.init.normal_(token, std=1e-6)
-        init_layers(self, mode)
+        init_weights_vit(self, mode)
 
     def set_input_size(self, img_size: Size | None = None, patch_size: Size | None = None) -> None:
         """Take images and patches of another size; position embedding and kernels are resampled.

@@ -1,7 +1,6 @@
 """What hub-vit declares to hub."""
 
-from hub.family import Family
-from hub.hookspecs import hookimpl
+from hub import Family, hookimpl
 
 from hub_vit.variants import RENAMED, VARIANTS, WEIGHTS
 
@@ -18,6 +17,5 @@ def hub_models() -> list[Family]:
             renamed=RENAMED,
             converter="hub_vit.convert:convert",
             # Sizes: those with dynamic_img_size, a few here, take any whole number of patches.
-            lacks=frozenset({"output_stride", "any_size"}),
         )
     ]

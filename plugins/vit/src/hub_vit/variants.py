@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from hub.family import IMAGENET_MEAN, IMAGENET_STD, Weights
+from hub import (
+    CLIP_MEAN,
+    CLIP_STD,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    INCEPTION_MEAN,
+    INCEPTION_STD,
+    Weights,
+)
 
 # fmt: off
 GAP: dict[str, Any] = dict(class_token=False, reg_tokens=1, global_pool="avg", init_values=1e-5)
@@ -34,40 +42,26 @@ RW_VITJX = "https://github.com/rwightman/pytorch-image-models/releases/download/
 DINO = "https://dl.fbaipublicfiles.com/dino/"
 MAE = "https://dl.fbaipublicfiles.com/mae/pretrain/"
 
-HALF = (0.5, 0.5, 0.5)
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-
 
 def imagenet(
     url: str = "",
     *,
-    hub: str | None = "timm/",
-    size: int = 224,
     crop: float = 0.9,
-    mean: tuple[float, ...] = HALF,
-    std: tuple[float, ...] = HALF,
-    num_classes: int = 1000,
-    license: str | None = "apache-2.0",
-    origin: str | None = None,
-    paper: str | None = None,
+    mean: tuple[float, ...] = INCEPTION_MEAN,
+    std: tuple[float, ...] = INCEPTION_STD,
+    **fields: Any,
 ) -> Weights:
     """What all weights of this family share; an empty address means: only on the Hub."""
-    return Weights(
-        url=url,
-        hf_hub_id=hub,
-        custom_load=url.endswith(".npz"),
-        input_size=(3, size, size),
-        fixed_input_size=True,
-        crop_pct=crop,
+    return Weights.imagenet(
+        url,
+        crop=crop,
         mean=mean,
         std=std,
-        num_classes=num_classes,
+        custom_load=url.endswith(".npz"),
+        fixed_input_size=True,
         first_conv="patch_embed.proj",
         classifier="head",
-        license=license,
-        origin_url=origin,
-        paper_ids=paper,
+        **fields,
     )
 
 

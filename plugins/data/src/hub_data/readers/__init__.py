@@ -16,9 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hub import plugins
-from hub.errors import HubError, HubWarning, PluginError
-from hub.suggest import did_you_mean
+from hub import HubError, HubWarning, PluginError, did_you_mean, plugins
 
 from hub_data.hookspecs import Reader, ReaderInfo, Stream
 from hub_data.plugin import hub_readers as own_readers

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from hub.suggest import did_you_mean
+from hub import did_you_mean
 
 from hub_data.class_map import ClassMap
 from hub_data.extensions import choose_images, is_hidden

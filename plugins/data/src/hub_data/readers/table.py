@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hub.suggest import did_you_mean
+from hub import did_you_mean
 
 from hub_data.class_map import ClassMap
 from hub_data.readers.folder import SPLITS

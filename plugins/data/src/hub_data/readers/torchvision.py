@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hub.suggest import did_you_mean
+from hub import did_you_mean
 
 from hub_data.extensions import extension_of, is_hidden, is_img_extension
 from hub_data.readers.folder import SPLITS, search_split

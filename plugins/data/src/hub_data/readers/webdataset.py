@@ -21,7 +21,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hub.names import natural_key
+from hub import natural_key
 
 from hub_data.class_map import ClassMap, UnlistedClassError
 from hub_data.extensions import IMAGE_EXTENSIONS, is_hidden

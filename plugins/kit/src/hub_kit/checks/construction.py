@@ -6,9 +6,10 @@ import inspect
 from typing import Any
 
 import torch
-from hub import registry
+from hub import Backbone, registry
 from torch import Tensor, nn
 
+from hub_kit import ConformanceError
 from hub_kit.promise import expect, expect_equal, expect_error, promise
 from hub_kit.subject import (
     BATCH,
@@ -17,6 +18,7 @@ from hub_kit.subject import (
     create,
     features_of,
     images,
+    is_below,
     on_meta,
     paths_of,
     plainly,
@@ -34,6 +36,26 @@ def check_builds(name: str) -> None:
     expect(not elsewhere, f"not on the default device: {elsewhere[:3]}")
 
 
+@promise("what-may-be-replaced", rests_on=("check_builds",))
+def check_derived(name: str) -> None:
+    """What `hub.Backbone` derives from the statements is overridden by nobody."""
+    cls = type(shared(name))
+    own = [c for c in cls.__mro__ if c is not Backbone and issubclass(c, Backbone)]
+    found = [
+        f"{c.__name__}.{key}" for c in own for key in vars(c) if _is_final(vars(Backbone).get(key))
+    ]
+    expect(
+        not found,
+        f"{', '.join(found)} replaces what follows from the statements: state what differs instead",
+    )
+
+
+def _is_final(member: Any) -> bool:
+    """Return whether a member of a class is marked by `typing.final`."""
+    member = member.fget if isinstance(member, property) else member
+    return bool(getattr(member, "__final__", False))
+
+
 @promise("construction")
 def check_keywords(name: str) -> None:
     """Constructors take `num_classes` (0: none) and `in_chans`, and refuse what they don't know.
@@ -49,7 +71,13 @@ def check_keywords(name: str) -> None:
     layers = [model.get_submodule(path) for path in paths_of(model)]
     kinds = {type(layer).__name__ for layer in layers} - {"Identity"}
     expect(not kinds, f"with num_classes=0 the classifier is {', '.join(sorted(kinds))}, not gone")
-    level = next(iter(model.forward_levels(images(model))))  # takes images of one channel
+    try:
+        level = next(iter(model.forward_levels(images(model))))
+    except RuntimeError as e:
+        raise ConformanceError(
+            f"built with in_chans=1, it takes no images of one channel ({e}): hand in_chans to the "
+            "layers that see the image"
+        ) from e
     expect_equal(level.shape[0], BATCH, "batch of the first level with in_chans=1")
 
 
@@ -86,12 +114,12 @@ def check_layers_to_adapt(name: str) -> None:
     What the weights of the architecture state of them is what the network says.
     """
     model = shared(name)
-    for path in model.first_conv:
-        weight = model.get_submodule(path).weight
-        assert isinstance(weight, Tensor)
+    if model.in_chans != 1:
+        shaped = _shaped_by_channels(name)
         expect(
-            model.in_chans in weight.shape[1:] or weight.shape[1] % model.in_chans == 0,
-            f"first_conv {path} has weights {tuple(weight.shape)} for {model.in_chans} channels",
+            shaped == set(model.first_conv),
+            f"first_conv is {model.first_conv}, and what another number of channels shapes is "
+            f"{tuple(sorted(shaped))}",
         )
     if paths_of(model) and model.num_classes:
         layers = model.classifier_layers
@@ -111,6 +139,19 @@ def check_layers_to_adapt(name: str) -> None:
                 unknown = [p for p in stated if not _has(model, p)]
                 expect(not unknown, f"weights {tag!r} state {field}={unknown}, which is not there")
                 expect(bool(found), f"weights {tag!r} state {field}, and the network says {found}")
+
+
+def _shaped_by_channels(name: str) -> set[str]:
+    """Return the paths of the layers whose weights have other shapes with in_chans=1."""
+    whole, other = shared(name), bare(name)
+    shapes = {n: p.shape for n, p in other.named_parameters()}
+    head = set(whole.head_names)
+    return {
+        n.rpartition(".")[0]
+        for n, p in whole.named_parameters()
+        if n.endswith(".weight") and p.ndim > 1 and not is_below(n, head)
+        if n in shapes and shapes[n] != p.shape
+    }
 
 
 def _has(model: nn.Module, path: str) -> bool:

@@ -44,11 +44,12 @@ def check_depths(name: str) -> None:
         above = -1
         for row in model.feature_info:
             paths = {p for p in row.get("modules", (row["module"],)) if p}
-            level = [d for n, d in depths.items() if is_below(n, paths) and d >= above]
+            level = [d for n, d in depths.items() if is_below(n, paths)]
             if level and "modules" not in row:
                 expect(
-                    min(level) >= above,
-                    f"{what} gives {row['module']} the depth {min(level)}, below {above}",
+                    max(level) >= above,
+                    f"{what} gives {row['module']} the depth {max(level)}, and the level before "
+                    f"it {above}: register modules in the order in which they run",
                 )
                 above = max(level)
 
@@ -116,11 +117,21 @@ def check_grad_checkpointing(name: str) -> None:
     `can_checkpoint = False` refuses.
     """
     model = perturbed(name).train()
+    x = images(model)
     if not model.can_checkpoint:
         what = "set_grad_checkpointing() with can_checkpoint = False"
         expect_error((ValueError,), what, model.set_grad_checkpointing)
+        model.can_checkpoint = True
+        model.set_grad_checkpointing()
+        with watched(model) as (begun, _):
+            output = model(x)
+            forward = len(begun)
+            torch.autograd.backward(output.sum())
+        expect(
+            len(begun) == forward,
+            "it states can_checkpoint = False, and blocks do run again: take that out",
+        )
         return
-    x = images(model)
     calls: list[int] = []
     found: list[dict[str, Tensor]] = []
     before = copy.deepcopy(model.state_dict())

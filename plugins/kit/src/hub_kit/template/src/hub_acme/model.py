@@ -71,6 +71,11 @@ class AcmeNet(Backbone):
             rows.append(dict(num_chs=width, reduction=4 * 2**i, module=f"stages.{i}"))
         self.feature_info = rows
         self.head = ClassifierHead(widths[-1], num_classes, global_pool, drop_rate)
+        self.init_weights()
+
+    def init_weights(self, mode: str = "") -> None:
+        """Initialise all weights, now and whenever somebody asks for it again."""
+        super().init_weights(mode)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.trunc_normal_(module.weight, std=0.02)

@@ -16,7 +16,5 @@ def hub_models() -> list[Family]:
             model="hub_acme.model:AcmeNet",
             variants=VARIANTS,
             weights=WEIGHTS,
-            # What its networks cannot do, and the kit must not ask of them.
-            lacks=frozenset({"output_stride"}),
         )
     ]

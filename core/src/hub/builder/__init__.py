@@ -1,0 +1,1 @@
+"""From a name, or a class and its keywords, to a network."""

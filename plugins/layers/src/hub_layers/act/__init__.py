@@ -1,0 +1,1 @@
+"""Activations, and how one is named."""

@@ -1,0 +1,1 @@
+"""Attention among tokens and among the positions of a map."""

@@ -1,0 +1,1 @@
+"""Blocks of transformers: attention and MLP with norms and shortcuts."""

@@ -1,0 +1,1 @@
+"""Attention of convolutional blocks: channels and positions that gate a map."""

@@ -1,0 +1,1 @@
+"""Convolutions: plain, padded as TensorFlow does, mixed, conditional; with norm and activation."""

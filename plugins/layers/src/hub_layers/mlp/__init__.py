@@ -1,0 +1,1 @@
+"""What stands after an attention: perceptrons on tokens and maps, and layer scale."""

@@ -1,0 +1,1 @@
+"""Norms, with and without an activation after them."""

@@ -1,0 +1,1 @@
+"""Pools, and what blurs before it subsamples."""
