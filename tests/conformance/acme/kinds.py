@@ -179,6 +179,9 @@ class TinyMixed(TinyTokens):
         yield x
         yield self.blocks(x.flatten(2).mT)
 
+    def feature_size(self, height, width, index):
+        return height // 8, width // 8  # what is less than a patch is left out
+
     def forward_final(self, x):
         x = torch.cat((self.cls_token.expand(x.shape[0], -1, -1), x), dim=1)
         return self.norm(self.mix(x))

@@ -71,7 +71,8 @@ def _place(name: str, error: BaseException) -> str:
         return ""
     module, _, attribute = family.model.partition(":")
     cls = getattr(importlib.import_module(module), attribute)
-    package = Path(inspect.getfile(importlib.import_module(module.partition(".")[0]))).parent
+    top = importlib.import_module(module.partition(".")[0])
+    package = Path(inspect.getfile(top)).parent
     cause: BaseException | None = error
     while cause is not None:
         frames = traceback.extract_tb(cause.__traceback__)

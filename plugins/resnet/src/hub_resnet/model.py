@@ -29,6 +29,7 @@ from hub_layers import (
     get_act_layer,
     get_norm_layer,
     get_norm_name,
+    stage_strides,
 )
 from torch import Tensor, nn
 
@@ -124,7 +125,7 @@ class ResNet(Backbone):
         shortcut = (
             avg_shortcut if avg_down else partial(conv_shortcut, kernel_size=down_kernel_size)
         )
-        for i, (stride, dilations, reduction) in enumerate(_strides(output_stride)):
+        for i, step in enumerate(stage_strides(output_stride)):
             name = f"layer{i + 1}"
             stage, width = _make_stage(
                 kinds[i],
@@ -132,8 +133,8 @@ class ResNet(Backbone):
                 channels[i],
                 widths=stage_widths[i],
                 shortcut=shortcut,
-                stride=stride,
-                dilations=dilations,
+                stride=step.stride,
+                dilations=(step.first_dilation, step.dilation),
                 drop_path_rates=rates[i],
                 drop_block=drop_blocks[i],
                 act_layer=act,
@@ -145,7 +146,7 @@ class ResNet(Backbone):
                 **(block_args or {}),
             )
             self.add_module(name, stage)
-            levels.append(dict(num_chs=width, reduction=reduction, module=name))
+            levels.append(dict(num_chs=width, reduction=step.reduction, module=name))
 
         self.feature_info = FeatureInfo(levels)
         self.num_features = width
@@ -247,17 +248,6 @@ def _drop_blocks(rate: float) -> list[Callable[[], nn.Module]]:
     third = partial(DropBlock2d, rate, block_size=5, gamma_scale=0.25)
     fourth = partial(DropBlock2d, rate, block_size=3, gamma_scale=1.0)
     return [nn.Identity, nn.Identity, third, fourth]
-
-
-def _strides(output_stride: int) -> Iterator[tuple[int, tuple[int, int], int]]:
-    """Yield per stage: its stride, dilation of its first block and of the rest, reduction."""
-    reduction, dilation = 4, 1
-    for stride in (1, 2, 2, 2):
-        before = dilation
-        if reduction * stride > output_stride:
-            stride, dilation = 1, dilation * stride
-        reduction *= stride
-        yield stride, (before, dilation), reduction
 
 
 def _make_stage(

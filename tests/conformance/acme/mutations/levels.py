@@ -2,7 +2,7 @@
 
 import torch
 from hub import FeatureInfo
-from hub_acme.kinds import TinyAnySize, TinyFused, TinyHead, TinyWide
+from hub_acme.kinds import TinyAnySize, TinyFused, TinyHead, TinyMixed, TinyWide
 from hub_acme.model import TinyConv, TinyTokens
 from torch import nn
 
@@ -208,6 +208,14 @@ class RefusesWithoutAWord(TinyTokens):
     def set_input_size(self, img_size=None, patch_size=None):
         if img_size is not None and tuple(img_size) != self.img_size:
             raise ValueError("no")
+
+
+class RoundsItsGridDown(TinyMixed):
+    """It pads its images, and tells its grid as if it did not."""
+
+    def forward_levels(self, x):
+        missing = (0, -x.shape[3] % 8, 0, -x.shape[2] % 8)
+        yield from super().forward_levels(nn.functional.pad(x, missing))
 
 
 class TakesEvenSizesOnly(TinyConv):

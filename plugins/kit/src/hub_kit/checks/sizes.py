@@ -74,7 +74,19 @@ def check_set_input_size(name: str) -> None:
             expect_error((ValueError,), what, model.set_input_size, (height + 1, width))
         odd = (height + unit, width + unit)
         x = torch.randn(BATCH, model.in_chans, *odd)
-        expect_equal(model(x).shape[0], BATCH, f"batch of the output for images of {odd}")
+        try:
+            model(x)
+        except RuntimeError as e:
+            raise ConformanceError(
+                f"images of {odd} do not run ({e}): state size_divisibility, or img_size"
+            ) from e
+        try:
+            model.forward_intermediates(x, intermediates_only=True)
+        except RuntimeError as e:
+            raise ConformanceError(
+                f"levels of tokens for images of {odd} do not fit their grid ({e}): feature_size "
+                "says how many there are"
+            ) from e
         return
     x = images(model)
     before = model(x)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import fnmatch
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -97,12 +98,22 @@ def check_gradients(name: str) -> None:
     expect(x.grad is not None and bool(x.grad.any()), "no gradient reaches the image")
 
 
-def gradients(model: Backbone, output: Tensor) -> dict[str, Tensor]:
-    """Return the gradients of all parameters, each of which must have one."""
+def gradients(
+    model: Backbone, output: Tensor, where: str = "", but: Collection[str] = ()
+) -> dict[str, Tensor]:
+    """Return the gradients of all parameters, each of which must have one.
+
+    Args:
+        model: the network.
+        output: what it gave.
+        where: what is said of the network where one has none.
+        but: paths of modules whose parameters need none.
+    """
     model.zero_grad()
     torch.autograd.backward((output * torch.randn_like(output)).sum())
     without = [n for n, p in model.named_parameters() if p.grad is None]
-    expect(not without, f"no gradient reaches {without[:3]}")
+    without = [n for n in without if not is_below(n, set(but))]
+    expect(not without, f"{where}no gradient reaches {without[:3]}")
     found = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
     infinite = [n for n, gradient in found.items() if not gradient.isfinite().all()]
     expect(not infinite, f"gradients are not finite: {infinite[:3]}")
