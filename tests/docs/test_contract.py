@@ -87,22 +87,22 @@ def test_the_page_has_the_kinds_that_it_lists():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_of_the_page_keep_the_contract(name, install):
-    architecture = f"test_{name.lower()}"
-    install("acme", _plugin(name, architecture))
+    plugin = name.lower()  # one for each: dynamo remembers code by its file and module
+    install(plugin, _plugin(name, plugin))
     hub.refresh()
-    report = conformance.run("acme")
+    report = conformance.run(plugin)
     assert report.ok and len(report.names) == 1, report
 
 
-def _plugin(name, architecture):
+def _plugin(name, plugin):
     """Return a plugin of one module, which holds a network of the page."""
-    return f"""{NETWORKS[name]}
+    return f'''{NETWORKS[name]}
 
 from hub import Family, hookimpl
 
 
 @hookimpl
 def hub_models():
-    variants = {{{architecture!r}: {{}}}}
-    return [Family(name="acme", model=f"{{__name__}}:{name}", variants=variants)]
-"""
+    variants = {{"test_{plugin}": {{}}}}
+    return [Family(name="{plugin}", model=f"{{__name__}}:{name}", variants=variants)]
+'''
