@@ -459,6 +459,65 @@ def test_stopped_early_features_are_the_level_and_its_norm(x):
     close(model.forward_intermediates(x, [0], stop_early=True)[0], level)
 
 
+def test_head_that_sees_several_levels_falls_with_a_cut(x):
+    class Joined(Tokens):
+        classifier_path, final_norm = "head", None
+
+        def __init__(self, num_classes=5):
+            super().__init__(num_classes)
+            self.num_features = 12
+
+        def forward_levels(self, x):
+            found = []
+            for level in super().forward_levels(x):
+                found.append(level)
+                yield level
+            return torch.cat(found[-2:], -1)
+
+        def forward_pool(self, x):
+            return x[:, 0]
+
+    model = built(Joined)
+    assert model(x).shape == (2, 5)
+    level = model.run_levels(x, [0])[0][0]
+    model.prune_intermediate_layers([0], prune_head=False)
+    close(model(x), level)
+
+
+@pytest.mark.parametrize("prune_head", [False, True])
+def test_final_module_within_a_block_falls_with_the_block(prune_head, x):
+    class Tapped(Tokens):
+        """A level is what the norm of a block gives; the rest of the last block comes after."""
+
+        classifier_path, final_modules, final_norm = "head", ("blocks.3.fc",), "norm"
+
+        def __init__(self, num_classes=5):
+            super().__init__(num_classes)
+            self.feature_info = [row(6, 8, f"blocks.{i}.norm") for i in range(4)]
+
+        def forward_pool(self, x):
+            return x[:, 0]
+
+        def forward_levels(self, x):
+            x = self.patch(x).flatten(2).mT
+            x = torch.cat((self.prefix.expand(x.shape[0], -1, -1), x), 1)
+            for i, block in enumerate(self.blocks):
+                if i:
+                    x = self.blocks[i - 1].fc(x)
+                x = x + block.norm(x)
+                yield x
+
+    whole = built(Tapped)
+    levels, _ = whole.run_levels(x)
+    for last in (0, 2):
+        model = copy.deepcopy(whole)
+        model.prune_intermediate_layers([last], prune_norm=True, prune_head=prune_head)
+        close(model(x), levels[last])
+        assert {n.split(".")[1] for n, _ in model.blocks.named_parameters(prefix="blocks")} == {
+            str(i) for i in range(last + 1)
+        }
+
+
 def test_cut_network_takes_a_classifier_where_it_can(x):
     for kind in (Stages, WithHead, Tokens):
         model = built(kind)

@@ -22,7 +22,7 @@ from hub.backbone.completion import (
     completing,
     is_isotropic,
 )
-from hub.backbone.cutting import drop, drop_levels
+from hub.backbone.cutting import drop, parts_after
 from hub.backbone.depth import Matcher, depth_of_parameters
 from hub.backbone.head import POOLS, is_head, layers_of_classes
 from hub.backbone.stated import Stated
@@ -465,15 +465,19 @@ class Backbone(Stated, Generic[Out]):
         """
         wanted, rows = self._check_levels(indices), self.feature_info
         last, tokens = wanted[-1], "num_prefix_tokens"
-        misfit = not self._is_isotropic and last + 1 < len(rows)
+        later = parts_after(self, rows, last)
+        misfit = last + 1 < len(rows) and not self._fits_each_level
+        misfit |= any(path.startswith(f"{part}.") for part in later for path in self.final_modules)
         no_head = prune_head or misfit or rows[last][tokens] != rows[-1][tokens]
         norms = {row["norm"] for row in rows} - {None}
         # Without a head nothing but the maps needs norms.
         needed = {rows[i]["norm"] for i in wanted} - {None} if no_head else norms
         keep = {*norms, *self.final_modules, *self.head_names}
-        if misfit:  # what lies within a stage goes with it
+        if no_head:  # what lies within a level goes with it
             keep = {path for path in keep if "." not in path or path in needed}
-        drop_levels(self, rows, last, keep)
+        for part in later:
+            if not any(f"{path}.".startswith(f"{part}.") for path in keep):
+                drop(self, part, gone=True)
         self._num_levels = last + 1
         for path in norms if prune_norm else norms - needed:
             drop(self, path)
@@ -481,6 +485,17 @@ class Backbone(Stated, Generic[Out]):
         if no_head:
             self._drop_head(rows[last])
         return wanted
+
+    @property
+    def _fits_each_level(self) -> bool:
+        """Whether norm and head, made for the last level, can take every other.
+
+        So it is where the levels are alike, a cut ends a loop over them, and the head sees what a
+        level is, or what final modules make of it.
+        """
+        row = self.feature_info[-1]
+        is_level = self.num_features == row["num_chs"] or bool(self.final_modules)
+        return self._is_isotropic and "modules" not in row and is_level
 
     def _drop_head(self, row: Mapping[str, Any]) -> None:
         """Let the network end with a level: drop what was made to follow it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
 from torch import nn
@@ -10,8 +9,8 @@ from torch import nn
 from hub.features import FeatureInfo
 
 
-def drop_levels(model: nn.Module, table: FeatureInfo, last: int, keep: Collection[str]) -> None:
-    """Remove what no level up to `last` needs.
+def parts_after(model: nn.Module, table: FeatureInfo, last: int) -> list[str]:
+    """Return the paths of what no level up to `last` needs.
 
     That is what `modules` of the later rows name and no earlier row does; where rows do not state
     it, all that is registered after the module of the level, at each depth of its path.
@@ -20,22 +19,19 @@ def drop_levels(model: nn.Module, table: FeatureInfo, last: int, keep: Collectio
         model: the network.
         table: all of its levels.
         last: the last level that is left.
-        keep: paths of modules that stay though they are registered later.
     """
     if "modules" in table[0]:
         needed = {path for row in table[: last + 1] for path in row["modules"]}
-        for path in {path for row in table[last + 1 :] for path in row["modules"]} - needed:
-            drop(model, path, gone=True)
-        return
+        return sorted({path for row in table[last + 1 :] for path in row["modules"]} - needed)
     if last + 1 == len(table):
-        return
+        return []
+    found: list[str] = []
     module, prefix = model, ""
     for name in table[last]["module"].split("."):
         names = list(module._modules)
-        for later in names[names.index(name) + 1 :]:
-            if not any(f"{path}.".startswith(f"{prefix}{later}.") for path in keep):
-                del module._modules[later]
+        found += [f"{prefix}{later}" for later in names[names.index(name) + 1 :]]
         module, prefix = module.get_submodule(name), f"{prefix}{name}."
+    return found
 
 
 def drop(root: nn.Module, path: str, gone: bool = False) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import inspect
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -46,7 +48,7 @@ def promise(
 
         @functools.wraps(function)
         def check(name: str) -> None:
-            with torch.random.fork_rng(devices=[]):
+            with torch.random.fork_rng(devices=[]), _uncollected():
                 torch.manual_seed(0)
                 try:
                     function(name)
@@ -62,6 +64,18 @@ def promise(
         return check  # type: ignore[return-value]
 
     return make
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Put off garbage collection: networks are many objects, and walking them takes a quarter."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _place(name: str, error: BaseException) -> str:

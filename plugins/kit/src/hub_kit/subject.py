@@ -56,6 +56,16 @@ def spare(name: str) -> Backbone:
     return copy.deepcopy(shared(name))
 
 
+def spare_head(name: str) -> Backbone:
+    """Return a copy of `shared` whose head alone a check may change: all else is that of `shared`.
+
+    Copying all of a large network takes as long as building it.
+    """
+    model = shared(name)
+    same = [m for n, m in model.named_children() if n not in model.head_names]
+    return copy.deepcopy(model, {id(module): module for module in same})
+
+
 def bare(name: str) -> Backbone:
     """Return a network without values, without classes, for images of one channel, and unpooled.
 
@@ -219,7 +229,7 @@ def paths_of(model: Backbone) -> tuple[str, ...]:
 
 def pools_of(name: str) -> list[str]:
     """Return the names of the pools that a network takes, its own first."""
-    model = spare(name)
+    model = spare_head(name)
     own = model.pool_name
     found = [own] if own else []
     for pool in dict.fromkeys((*(model.pools or ()), "avg", "max", "avgmax", "token")):

@@ -23,6 +23,7 @@ from hub_kit.subject import (
     pools_of,
     shared,
     spare,
+    spare_head,
 )
 
 _RESET = ("check_builds", "check_levels", "check_attributes")
@@ -76,7 +77,7 @@ def check_reset_classifier(name: str) -> None:
 @promise("pools", rests_on=("check_builds", "check_levels", "check_reset_classifier"))
 def check_pools(name: str) -> None:
     """Each legal pool runs, others are refused; after "" the network's own pool comes back."""
-    model, features = spare(name), features_of(name)
+    model, features = spare_head(name), features_of(name)
     own = model.pool_name
     refuses: Any = model.reset_classifier
     what = "the pool 'no_such'"
@@ -84,13 +85,13 @@ def check_pools(name: str) -> None:
         what += " (a network with a forward_pool of its own states `pools`, the legal names)"
     expect_error((ValueError,), what, refuses, model.num_classes, "no_such")
     for pool in model.pools or ():
-        model = spare(name)
+        model = spare_head(name)
         model.reset_classifier(0, pool)
         expect_equal(model.pool_name, pool, f"pool_name after reset_classifier(0, {pool!r})")
         model.forward_head(features)
     if not paths_of(model) or (model.pools is not None and "" not in model.pools):
         return
-    model = spare(name)
+    model = spare_head(name)
     model.reset_classifier(0, "")
     expect_equal(model.pool_name, "", "pool_name after reset_classifier(0, '')")
     model.forward_head(features)
@@ -120,7 +121,7 @@ def check_head(name: str) -> None:
         width = model.forward_head(features, pre_logits=True).flatten(1).shape[1]
         if len(given) == 1:
             expect_equal(given[0].flatten(1).shape[1], width, "width that the classifier gets")
-    model = spare(name)
+    model = spare_head(name)
     for root in model.head_names:
         head: Any = model._modules.get(root)
         if not (hasattr(head, "reset") and hasattr(head, "strip")):
