@@ -94,13 +94,9 @@ class Backbone(Stated, Generic[Out]):
         check_head_object(self)
         self._set_widths()
         self._check_head(self.num_classes, self.pool_name)
-        if self._head_object is None and not all(map(self._has, self._paths)):
+        if self._head_object is None and None in map(self._at, self._paths):
             self.build_head(self.num_classes, self.pool_name)
         check_statements(self)
-
-    def _has(self, path: str) -> bool:
-        owner, _, name = path.rpartition(".")
-        return name in self.get_submodule(owner)._modules
 
     # --- forward -----------------------------------------------------------------------
 
@@ -127,14 +123,15 @@ class Backbone(Stated, Generic[Out]):
     forward.__wrapped__ = _forward_of_images  # type: ignore[attr-defined]
 
     @final
-    def forward_features(self, x: Any, **kwargs: Any) -> Any:
+    def forward_features(self, x: Any, **kwargs: Any) -> Tensor:
         """Return what the head sees, unpooled: (B, num_features, H', W') for convolutions.
 
         Without its head, or cut and hierarchical, a network returns its last level; normed, where
         its row names a norm that was not pruned.
         """
         x, kwargs = _unpacked(x, kwargs)
-        return self._run(x, self._num_levels, (), kwargs)[1]
+        features: Tensor = self._run(x, self._num_levels, (), kwargs)[1]
+        return features
 
     @final
     def run_levels(self, x: Any, indices: Indices = None, **kwargs: Any) -> tuple[list[Any], Any]:
@@ -247,7 +244,7 @@ class Backbone(Stated, Generic[Out]):
         check_layout(output_fmt)
         x, kwargs = _unpacked(x, kwargs)
         wanted = self._check_levels(indices)
-        if x.ndim != 4 and output_fmt != "NLC":
+        if isinstance(x, Tensor) and x.ndim != 4 and output_fmt != "NLC":
             raise ValueError(
                 f"output_fmt={output_fmt!r}: patches of shape {tuple(x.shape)} have no grid that a "
                 "map could be made of; give output_fmt='NLC', or images"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -60,11 +60,19 @@ class Stated(nn.Module):
     #: Width of what the classifier sees; default: what the `Head` says, or `num_features`.
     head_hidden_size: int
     global_pool: nn.Module | str
-    feature_info: FeatureInfo
     pretrained_cfg: dict[str, Any]
     default_cfg: dict[str, Any]
     #: What `hub.optimize` did; only copies that it made have this.
     optimization: Optimization
+
+    if TYPE_CHECKING:  # plain dicts will do: they are completed after the constructor
+
+        @property
+        def feature_info(self) -> FeatureInfo:
+            """What is known of each level."""
+
+        @feature_info.setter
+        def feature_info(self, rows: Iterable[dict[str, Any]]) -> None: ...
 
     def __init__(
         self,
@@ -262,13 +270,20 @@ class Stated(nn.Module):
         """Names of the modules that are the head."""
         return frozenset(name.partition(".")[0] for name in (*self._roots, *self._head_order))
 
+    def _at(self, path: str) -> nn.Module | None:
+        """Return a module; None where there is none, as there may be in a constructor."""
+        module: nn.Module | None = self
+        for name in path.split("."):
+            module = None if module is None else module._modules.get(name)
+        return module
+
     @property
     def _dropouts(self) -> list[nn.Dropout]:
         """The modules of the head that drop; where there are none, `forward_head` drops itself."""
         roots = self._roots
         parts = [self._modules.get(name) for name in self._head_order if name not in roots]
         head = self._head_object
-        parts += [head] if head is not None else [attrgetter(path)(self) for path in self._paths]
+        parts += [head] if head is not None else [self._at(path) for path in self._paths]
         found = (m for part in parts if part is not None for m in part.modules())
         return [m for m in found if isinstance(m, nn.Dropout)]
 
