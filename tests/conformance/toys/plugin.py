@@ -4,6 +4,12 @@ from hub import Family, hookimpl
 
 #: Module and class to the keywords of the architecture that the kit is run on.
 TOYS = {
+    "nextlike:NextLike": dict(depths=(1, 2, 1), widths=(16, 24, 32), hidden=48),
+    "flat:Flat": dict(widths=(16, 24, 32), hidden=64),
+    "wide:Wide": dict(depths=(1, 2, 1), widths=(16, 24, 32), last=96),
+    "tokens:Tokens": dict(img_size=(32, 32), width=32, depth=3),
+    "late:Late": dict(width=32, depth=3),
+    "taught:Taught": dict(img_size=(32, 32), width=32, depth=3),
     "levit:Levit": dict(widths=(32, 48), depths=(2, 1), heads=(2, 3)),
     "former:Former": dict(widths=(16, 24, 32), depths=(1, 2, 1), heads=2),
     "hrnet:HRNet": dict(widths=(8, 16, 24), depth=1, head_widths=(16, 24, 32)),

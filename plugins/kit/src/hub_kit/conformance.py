@@ -68,8 +68,8 @@ NUMERICAL: tuple[Check, ...] = (
     features.check_intermediates_values,
     features.check_layouts,
     features.check_norms,
-    features.check_cut_values,
     training.check_gradients,
+    features.check_cut_values,
     training.check_grad_checkpointing,
     training.check_hooks,
     training.check_freeze,
@@ -234,10 +234,12 @@ def run(
     is_selected = selection(select)
     passed = 0
     failures: dict[tuple[str, str], str] = {}
+    checked: dict[str, None] = {}
     for name in names:
         for check in checks_for(name):
             if not is_selected(f"{name}::{check.__name__}") or (stop and failures):
                 continue
+            checked[name] = None
             try:
                 check(name)
                 passed += 1
@@ -245,7 +247,7 @@ def run(
                 failures[name, check.__name__] = str(e)
             progress(name, check.__name__, (name, check.__name__) not in failures)
     return Report(
-        names=tuple(names),
+        names=tuple(checked),
         passed=passed,
         failures=failures,
         seconds=time.perf_counter() - start,

@@ -88,7 +88,7 @@ def check_norms(name: str) -> None:
         expect_close(found, due, f"map {i} of features_only with norm=True, and norm=True")
 
 
-@promise("cuts", rests_on=(*_VALUES, "check_cuts"))
+@promise("cuts", rests_on=(*_VALUES, "check_cuts", "check_gradients"))
 def check_cut_values(name: str) -> None:
     """Cut at any level, a network gives the maps of the whole one, and needs each parameter left.
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 
 import hub
 import torch
@@ -62,13 +64,24 @@ def check_optimize(name: str) -> None:
     x = images(model)
     more = torch.cat([x, x.flip(0)])
     features = copy.deepcopy(model).as_features()
-    with torch.no_grad():
+    with torch.no_grad(), _quiet():
         fused = hub.reparameterize_model(model)
         expect_close(fused(more), model(more), "outputs of the re-parameterised copy")
         expect_close(hub.optimize(model, x)(more), model(more), "logits of the optimised copy")
         maps = hub.optimize(features, x)(more)
         for level, wanted in zip(maps, features(more), strict=True):
             expect_close(level, wanted, "maps of the optimised copy")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep to itself what optimising has to say: it is no fault of the network."""
+    logger = logging.getLogger("hub")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def _or_lacking(name: str, capability: str, works: Callable[[], None]) -> None:

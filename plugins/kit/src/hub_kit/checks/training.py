@@ -191,6 +191,11 @@ def check_hooks(name: str) -> None:
         model.set_grad_checkpointing(enable)
         with watched(model) as (begun, ended):
             model(images(model))
+        idle = [p for p, m in model.named_children() if p not in begun and _is_bare(m)]
+        expect(
+            not idle,
+            f"{idle} are registered, and never run: name them in head_modules, or call them",
+        )
         silent = sorted(p for p in tops | rows if p not in begun or p not in ended)
         expect(
             not silent,
@@ -199,6 +204,12 @@ def check_hooks(name: str) -> None:
         )
         twice = sorted(p for p in rows if begun.count(p) > 1)
         expect(not twice, f"hooks of {twice} fire more than once (checkpointing: {enable})")
+
+
+def _is_bare(module: nn.Module) -> bool:
+    """Return whether a module has nothing that learns, and does something."""
+    empty = (nn.Identity, nn.Dropout, nn.ModuleList, nn.ModuleDict)
+    return not isinstance(module, empty) and not [*module.parameters()]
 
 
 @promise("freezing")
