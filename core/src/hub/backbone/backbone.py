@@ -333,11 +333,12 @@ class Backbone(Stated, Generic[Out]):
         return tuple(layers_of_classes(self, self._paths, self.num_classes))
 
     @final
-    def get_classifier(self) -> Any:
+    def get_classifier(self) -> nn.Module:
         """Return what `reset_classifier` makes anew; a tuple where there are several."""
         # get_submodule is nothing that torch 2.9 can trace in a strict export.
-        layers = tuple(attrgetter(path)(self) for path in self._paths)
-        return layers[0] if len(layers) == 1 else layers
+        layers: Any = tuple(attrgetter(path)(self) for path in self._paths)
+        found: nn.Module = layers[0] if len(layers) == 1 else layers
+        return found
 
     @final
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
