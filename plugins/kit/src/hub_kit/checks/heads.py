@@ -55,7 +55,7 @@ def check_reset_classifier(name: str) -> None:
         if num_classes or model.pool_name:
             shape = tuple(found.shape) if num_classes else (found.shape[0], found.shape[-1])
             expect_equal(shape, wanted, f"output after reset_classifier({num_classes})")
-        layers = model.get_classifier()
+        layers: Any = model.get_classifier()
         layers = layers if isinstance(layers, tuple) else (layers,)
         for path, layer in zip(paths_of(model), layers, strict=True):
             same = model.get_submodule(path)
