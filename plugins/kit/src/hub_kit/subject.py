@@ -69,16 +69,21 @@ def spare_head(name: str) -> Backbone:
 def bare(name: str) -> Backbone:
     """Return a network without values, without classes, for images of one channel, and unpooled.
 
-    Unpooled where that is legal. It is the same to all checks: they must leave it as it is.
+    Unpooled where that is legal; a large one at output stride 8 where it takes that. It is the same
+    to all checks: they must leave it as it is.
     """
     return _bare(registry.find(name)[0].entrypoint, name)
 
 
 @functools.lru_cache(maxsize=1)
 def _bare(entrypoint: Callable[..., nn.Module], name: str) -> Backbone:
-    pools = _shared(entrypoint, name).pools
-    pool = {"global_pool": ""} if pools is None or "" in pools else {}
-    return on_meta(name, num_classes=0, in_chans=1, **pool)
+    model = _shared(entrypoint, name)
+    options: dict[str, Any] = {}
+    if model.pools is None or "" in model.pools:
+        options["global_pool"] = ""
+    if "output_stride" in arguments(name) and not is_small(model):  # a build takes long
+        options["output_stride"] = 8
+    return on_meta(name, num_classes=0, in_chans=1, **options)
 
 
 def perturbed(name: str, **kwargs: Any) -> Backbone:

@@ -149,17 +149,23 @@ def check_intermediates(name: str) -> None:
     model, run = shared(name), run_of(name)
     x, rows = run.x, model.feature_info
     num = len(rows)
+    # Where a pass takes long the first two levels stand for all.
+    asked = sorted({0, num - 1 if is_small(model) else min(1, num - 1)})
     given = model.forward_intermediates(
-        x, [0, -1], output_dict=True, return_prefix_tokens=True, norm=True
+        x,
+        [0, asked[-1] - num],
+        output_dict=True,
+        return_prefix_tokens=True,
+        norm=True,
+        stop_early=not is_small(model),
     )
-    wanted = [map_shape(model, i, run.levels[i], x) for i in sorted({0, num - 1})]
-    expect_equal([tuple(m.shape) for m in given["image_intermediates"]], wanted, "maps of [0, -1]")
+    wanted = [map_shape(model, i, run.levels[i], x) for i in asked]
+    found = [tuple(m.shape) for m in given["image_intermediates"]]
+    expect_equal(found, wanted, f"maps of [0, {asked[-1] - num}]")
     keys = {"image_features", "image_intermediates"}
     if any(row["num_prefix_tokens"] for row in rows):
         keys |= {"image_intermediates_prefix"}
-        for i, prefix in zip(
-            sorted({0, num - 1}), given["image_intermediates_prefix"], strict=True
-        ):
+        for i, prefix in zip(asked, given["image_intermediates_prefix"], strict=True):
             due = rows[i]["num_prefix_tokens"]
             expect_equal(prefix.shape[1], due, f"prefix tokens of level {i}")
     expect_equal(set(given), keys, "keys of output_dict")
