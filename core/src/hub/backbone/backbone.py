@@ -155,28 +155,27 @@ class Backbone(Stated, Generic[Out]):
         if not self._has_final or end < self._num_levels:  # what follows the last level is not due
             has_norm = self._has_norm and self.feature_info[end - 1]["norm"]
             return found, self.forward_norm(x, end - 1) if has_norm else x
-        try:  # a loop over blocks ends with those that a cut has left
-            next(levels)
-        except StopIteration as stop:
-            x = x if stop.value is None else stop.value
+        returned = next(levels)  # a loop over blocks ends with those that a cut has left
+        x = x if returned is None else returned
         return found, self.forward_final(x)
 
     def _levels(self, x: Any, kwargs: Mapping[str, Any]) -> Iterator[Any]:
+        """Yield each level, and then what `forward_levels` returns."""
         levels: Any = self.forward_levels
-        return iter(levels(x, **kwargs))
+        returned = yield from levels(x, **kwargs)  # torch 2.9 traces no StopIteration.value
+        yield returned
 
     def _collect(self, levels: Iterator[Any], end: int, wanted: Any) -> tuple[list[Any], Any]:
         """Take `end` levels; return those wanted, and the last."""
         found: list[Any] = []
         level: Any = None
         for index in range(end):
-            try:
-                level = next(levels)
-            except StopIteration:
+            level = next(levels)
+            if level is None:  # what a function returns that returns nothing
                 raise RuntimeError(
                     f"forward_levels of {type(self).__name__} ended after {index} levels, and its "
                     f"feature_info has rows for {len(self.feature_info)}"
-                ) from None
+                )
             if index in wanted:
                 found.append(level)
         return found, level
@@ -315,7 +314,7 @@ class Backbone(Stated, Generic[Out]):
                 return module(x, pre_logits=pre_logits)
             if module is not None and name not in roots:
                 x = module(x)
-        each = list(x) if isinstance(x, tuple | list) else [x]
+        each = list(x) if isinstance(x, (tuple, list)) else [x]
         if len(each) > 1 and not is_pooled:
             return x  # branches of several sizes, which nothing has pooled, have no mean
         if is_pooled and self.layout == "NCHW":  # maps of one pixel; a pool may leave tokens
