@@ -19,6 +19,7 @@ from hub_layers import (
     LayerType,
     PadType,
     create_conv2d,
+    create_drop_path,
     create_norm_act_layer,
     make_divisible,
 )
@@ -29,7 +30,6 @@ from .residual import (
     ResidualBlock,
     SpaceToDepthBlock,
     Tap,
-    drop_path_of,
     num_groups,
 )
 
@@ -79,7 +79,7 @@ class ConvBnAct(ResidualBlock):
         self.conv = create_conv2d(in_chs, out_chs, kernel_size, groups=groups, **window, **factory)
         self.bn1 = create_norm_act_layer(norm_layer, out_chs, act_layer, **factory)
         self.aa = down.create_aa(out_chs)
-        self.drop_path = drop_path_of(drop_path_rate)
+        self.drop_path = create_drop_path(drop_path_rate)
 
     @property
     def expansion(self) -> Tap:
@@ -153,7 +153,7 @@ class DepthwiseSeparableConv(SpaceToDepthBlock):
         self.se = se_layer(chs, act_layer=act_layer, **factory) if se_layer else nn.Identity()
         self.conv_pw = create_conv2d(chs, out_chs, pw_kernel_size, padding=pad_type, **factory)
         self.bn2 = norm(out_chs, apply_act=pw_act)
-        self.drop_path = drop_path_of(drop_path_rate)
+        self.drop_path = create_drop_path(drop_path_rate)
 
     @property
     def expansion(self) -> Tap:
@@ -237,7 +237,7 @@ class InvertedResidual(SpaceToDepthBlock):
         self.se = se_layer(hidden, act_layer=act_layer, **factory) if se_layer else nn.Identity()
         self.conv_pwl = create_conv2d(hidden, out_chs, pw_kernel_size, padding=pad_type, **conv)
         self.bn3 = norm(out_chs, apply_act=False)
-        self.drop_path = drop_path_of(drop_path_rate)
+        self.drop_path = create_drop_path(drop_path_rate)
 
     @property
     def expansion(self) -> Tap:
@@ -377,7 +377,7 @@ class EdgeResidual(ResidualBlock):
         self.se = se_layer(hidden, act_layer=act_layer, **factory) if se_layer else nn.Identity()
         self.conv_pwl = create_conv2d(hidden, out_chs, pw_kernel_size, padding=pad_type, **factory)
         self.bn2 = norm(out_chs, apply_act=False)
-        self.drop_path = drop_path_of(drop_path_rate)
+        self.drop_path = create_drop_path(drop_path_rate)
 
     @property
     def expansion(self) -> Tap:

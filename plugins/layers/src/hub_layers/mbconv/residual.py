@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from hub_layers import (
-    DropPath,
     LayerType,
     PadType,
     create_aa,
@@ -116,11 +115,6 @@ class ResidualBlock(nn.Module):
     def expansion(self) -> Tap:
         """The widest map of the block."""
         raise NotImplementedError
-
-
-def drop_path_of(rate: float) -> nn.Module:
-    """`DropPath`, or nothing for the rate 0."""
-    return DropPath(rate) if rate else nn.Identity()
 
 
 class Downsampling:

@@ -17,11 +17,12 @@ from hub_layers import (
     MultiQueryAttention2d,
     PadType,
     create_conv2d,
+    create_drop_path,
     create_norm_act_layer,
     make_divisible,
 )
 
-from .residual import KernelSize, ResidualBlock, Tap, drop_path_of, num_groups
+from .residual import KernelSize, ResidualBlock, Tap, num_groups
 
 
 def layer_scale_of(channels: int, init: float | None, factory: dict[str, Any]) -> nn.Module:
@@ -115,7 +116,7 @@ class UniversalInvertedResidual(ResidualBlock):
         self.pw_proj = ConvNormAct(hidden, out_chs, 1, **linear, **common)
         self.dw_end = depthwise(out_chs, dw_kernel_size_end, strides[2], **linear)
         self.layer_scale = layer_scale_of(out_chs, layer_scale_init_value, factory)
-        self.drop_path = drop_path_of(drop_path_rate)
+        self.drop_path = create_drop_path(drop_path_rate)
 
     @property
     def expansion(self) -> Tap:
@@ -237,7 +238,7 @@ class MobileAttention(ResidualBlock):
         else:
             self.attn = Attention2d(in_chs, out_chs, heads, use_bias, **drops, **factory)
         self.layer_scale = layer_scale_of(out_chs, layer_scale_init_value, factory)
-        self.drop_path = drop_path_of(drop_path_rate)
+        self.drop_path = create_drop_path(drop_path_rate)
 
     @property
     def expansion(self) -> Tap:
