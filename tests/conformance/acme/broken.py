@@ -112,6 +112,7 @@ BROKEN = {
         "SaysItCannotRecompute": ("check_grad_checkpointing", "can_checkpoint"),
         "CountsTwice": ("check_grad_checkpointing", "running_mean after a step"),
         "NeverCallsItsStack": ("check_hooks", "hooks of ['blocks'] never fire"),
+        "KeepsWhatNeverRuns": ("check_hooks", "['act'] are registered, and never run"),
         "RunsALevelTwice": ("check_hooks", "hooks of ['stage1'] fire more than once"),
         "ThawsItself": ("check_freeze", "a training step changed"),
     },

@@ -73,6 +73,14 @@ class NeverCallsItsStack(TinyTokens):
             yield x
 
 
+class KeepsWhatNeverRuns(TinyConv):
+    """An activation that its head should run, and nobody names."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.act = nn.GELU()
+
+
 class RunsALevelTwice(TinyConv):
     """Its last stage runs for the level, and once more for what the head sees."""
 
